@@ -1,0 +1,54 @@
+"""The hooks of agentd: the functions that a plugin module may implement, marked with ``agentd.plugin.hookimpl``.
+
+A hook that nobody implements costs nothing. Each implementation is called on its own: one that raises is named in the
+log, and all others are called nevertheless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from agentd.metrics.family import Family
+from agentd.plugin import Collector, Exporter
+
+if TYPE_CHECKING:
+    import click
+
+hookspec = pluggy.HookspecMarker("agentd")
+
+
+@hookspec
+def agentd_collectors() -> Sequence[type[Collector[Any]]]:  # type: ignore[empty-body]
+    """Return the collector classes of this module. Called once, when the module is loaded."""
+
+
+@hookspec
+def agentd_exporters() -> Sequence[type[Exporter[Any]]]:  # type: ignore[empty-body]
+    """Return the exporter classes of this module. Called once, when the module is loaded."""
+
+
+@hookspec
+def agentd_started() -> None:
+    """The agent answers: every plugin is started and the first collection is done. Must not block."""
+
+
+@hookspec
+def agentd_stopping() -> None:
+    """The agent is about to stop its plugins. Must not block."""
+
+
+@hookspec
+def agentd_families(plugin: str, families: Sequence[Family]) -> Sequence[Family] | None:
+    """Change, drop or add families that a collector has just returned, before they are checked.
+
+    ``plugin`` is the collector instance (``collectors.cpu``). Return the families to use in their place, or None to
+    leave them as they are. Called after each collection on the agent's event loop, so it must be quick.
+    """
+
+
+@hookspec
+def agentd_commands(commands: click.Group) -> None:
+    """Add commands to the ``agentd`` command line. Bundled plugins are not asked."""

@@ -1,0 +1,157 @@
+"""The types of plugins' options. Each is made from a TOML value, or says what would be right."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a plugin: subclass it, and give each field a type, a default and a docstring.
+
+    A field without a default is required. ``__post_init__`` may raise ``ValueError`` where options
+    contradict each other.
+    """
+
+
+class Duration(float):
+    """A length of time in seconds, written with its unit: ``"250ms"``, ``"15s"``, ``"5m"``, ``"1h30m"``, ``"7d"``."""
+
+    UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+    EXAMPLE = '"15s"'
+
+    @classmethod
+    def parse(cls, text: object) -> "Duration":
+        """Return the duration that a string such as ``"1h30m"`` names."""
+        if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdw]))+", text):
+            parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
+            return cls(sum(float(number) * cls.UNITS[unit] for number, unit in parts))
+        raise ValueError('expected a duration with its unit, such as "250ms", "15s" or "1h30m"')
+
+    def __str__(self) -> str:
+        if not self:
+            return "0s"
+        for unit, size in sorted(self.UNITS.items(), key=lambda item: -item[1]):
+            if self % size == 0:
+                return f"{self / size:.0f}{unit}"
+        return f"{self / 0.001:.15g}ms" if self < 1 else f"{float(self):.15g}s"
+
+
+class Size(int):
+    """A number of bytes, written with its unit: ``"512KiB"``, ``"64MiB"``, ``"1GB"``."""
+
+    UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    EXAMPLE = '"64MiB"'
+
+    @classmethod
+    def parse(cls, text: object) -> "Size":
+        """Return the size that a string such as ``"64MiB"`` names."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)", text) if isinstance(text, str) else None
+        if match:
+            return cls(float(match[1]) * cls.UNITS[match[2]])
+        raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
+
+    def __str__(self) -> str:
+        for unit, size in sorted(self.UNITS.items(), key=lambda item: -item[1]):
+            if self and self % size == 0:
+                return f"{self // size}{unit}"
+        return f"{int(self)}B"
+
+
+class Regex:
+    """A regular expression, searched for anywhere in a text; anchor it with ``^`` and ``$`` to match the whole."""
+
+    __slots__ = ("_compiled", "pattern", "search")
+    EXAMPLE = '"^eth[0-9]+$"'
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self._compiled = re.compile(pattern)
+        self.search = self._compiled.search
+
+    @classmethod
+    def parse(cls, text: object) -> "Regex":
+        """Return the expression, or say at which position it is wrong."""
+        if not isinstance(text, str):
+            raise ValueError('expected a regular expression in quotes, such as "^eth[0-9]+$"')
+        try:
+            return cls(text)
+        except re.error as error:
+            raise ValueError(f"expected a regular expression: {error}") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Regex) and other.pattern == self.pattern
+
+    def __hash__(self) -> int:
+        return hash(self.pattern)
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def __repr__(self) -> str:
+        return f"Regex({self.pattern!r})"
+
+
+class Url(str):
+    """An absolute URL: a scheme and a host (or, for a local one, a path)."""
+
+    __slots__ = ()
+    EXAMPLE = '"http://localhost:8080/"'
+
+    @classmethod
+    def parse(cls, text: object) -> "Url":
+        """Return the URL where it has a scheme and something behind it."""
+        if isinstance(text, str):
+            try:
+                parts = urlsplit(text)
+                _ = parts.port  # raises where it is no number
+                if parts.scheme and (parts.netloc or parts.path.strip("/")):
+                    return cls(text)
+            except ValueError as error:
+                raise ValueError(f"expected a URL: {error}") from None
+        raise ValueError('expected a URL with its scheme, such as "http://localhost:8080/"')
+
+
+class Secret:
+    """A text that is never printed, logged or served. ``reveal()`` returns it where it is needed."""
+
+    __slots__ = ("_text",)
+    EXAMPLE = '{ file = "/run/credentials/agentd.service/name" }'
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @classmethod
+    def parse(cls, text: object) -> "Secret":
+        """Return the secret; what was found instead of a text is not repeated in the error."""
+        if not isinstance(text, str):
+            raise ValueError('expected a text, or better { file = "PATH" } or { env = "NAME" }')
+        return cls(text)
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+PARSED: tuple[type[Any], ...] = (Duration, Size, Regex, Url, Secret)
+"""The option types that are made from a text by their ``parse``."""
+
+
+def decode(type_: type[Any], value: object) -> object:
+    """Make an option of one of the types above from a TOML value: msgspec's ``dec_hook``. Raises ``ValueError``."""
+    if type_ in PARSED:
+        return value if isinstance(value, type_) else type_.parse(value)
+    raise NotImplementedError(f"options of type {type_!r} are not supported")

@@ -1,0 +1,223 @@
+"""All that a plugin may import from agentd: base classes, the hook marker, families, options, routes and errors.
+
+What is listed in ``__all__`` is the public interface. A plugin reaches the world only through what its base class
+gives it (``host``, ``clock``, ``log`` …), so that a test can give it something else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+import pluggy
+
+from agentd.host import Host, HostPaths
+from agentd.metrics.family import (
+    Family,
+    Histogram,
+    Kind,
+    Labels,
+    Metric,
+    Samples,
+    Snapshot,
+    Summary,
+    Value,
+    counter,
+    gauge,
+    unknown,
+)
+from agentd.options import Config, Duration, Regex, Secret, Size, Url
+from agentd.routes import Principal, Route, Scope
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric as ClientMetric
+
+__all__ = [
+    "Clock",
+    "Collector",
+    "Config",
+    "Context",
+    "Duration",
+    "Exporter",
+    "Family",
+    "Histogram",
+    "Host",
+    "HostPaths",
+    "Kind",
+    "Labels",
+    "Metric",
+    "NoData",
+    "Plugin",
+    "Principal",
+    "Regex",
+    "Route",
+    "Samples",
+    "Scope",
+    "Secret",
+    "Size",
+    "Snapshot",
+    "Summary",
+    "Url",
+    "Value",
+    "counter",
+    "gauge",
+    "hookimpl",
+    "unknown",
+]
+
+hookimpl = pluggy.HookimplMarker("agentd")
+"""Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""
+
+C = TypeVar("C", bound=Config)
+T = TypeVar("T")
+
+
+class NoData(Exception):
+    """Raised by a collector for whose subject this machine simply lacks the thing (no such device, kernel too old)."""
+
+
+class Clock:
+    """The time. Tests hand in another."""
+
+    def time(self) -> float:
+        """Return seconds since 1970, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, from an arbitrary start."""
+        return time.monotonic()
+
+
+async def _in_thread(function: Callable[..., T], *args: object) -> T:
+    return await asyncio.to_thread(function, *args)
+
+
+async def _gather_nothing(**_: object) -> Snapshot:
+    raise RuntimeError("this context has nothing to gather from: only the agent's own can gather")
+
+
+async def _render_nothing(*_: object, **__: object) -> bytes:
+    raise RuntimeError("this context cannot render: only the agent's own can")
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What a plugin is given beside its options. The defaults serve a plugin outside of the agent, in a test say."""
+
+    name: str = "plugin"
+    """The instance's name with its kind, ``collectors.loadavg`` say: the ``plugin`` label of ``agentd_*`` metrics."""
+    host: Host = field(default_factory=Host)
+    clock: Clock = field(default_factory=Clock)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels of the agent, ``[agent] labels``."""
+    deadline: float | None = None
+    """When the present collection has to be done, by ``clock.monotonic()``; set before each ``collect()``."""
+    in_worker: Callable[..., Awaitable[Any]] = _in_thread
+    gather: Callable[..., Awaitable[Snapshot]] = _gather_nothing
+    render: Callable[..., Awaitable[bytes]] = _render_nothing
+
+
+class Plugin(Generic[C]):
+    """What collectors and exporters have in common: a name, options, and a beginning and an end."""
+
+    name: ClassVar[str]
+    """The plugin's name: that of its file. An instance of it may have another."""
+    config_type: ClassVar[type[Config]] = Config
+    """The class of its options, taken from the brackets: ``class LoadAvg(Collector[Options])``."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Config):
+                    cls.config_type = argument
+
+    def __init__(self, config: C | None = None, context: Context | None = None) -> None:
+        self.config: C = config if config is not None else self.config_type()  # type: ignore[assignment]
+        self.context = context or Context(name=getattr(type(self), "name", type(self).__name__))
+        self.log = logging.getLogger(f"agentd.{self.context.name}")
+
+    @property
+    def host(self) -> Host:
+        """The machine's own files."""
+        return self.context.host
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        return self.context.clock
+
+    async def start(self) -> None:
+        """Open what the plugin needs; called once before its first use. Raising says that the plugin cannot run."""
+
+    async def stop(self) -> None:
+        """Close what ``start`` opened. Called at the end even where ``start`` failed, and may be called twice."""
+
+    def routes(self) -> Iterable[Route]:
+        """Return the paths that this plugin answers on the agent's web server."""
+        return ()
+
+    async def in_worker(self, function: Callable[..., T], *args: object) -> T:
+        """Run a function that may block in one of the agent's worker threads, and return what it returned.
+
+        The thread goes on if the caller stops waiting: a plugin sees to it that a call that hangs is not made again.
+        """
+        result: T = await self.context.in_worker(function, *args)
+        return result
+
+
+Collected = Iterable["Family | ClientMetric"]
+
+
+class Collector(Plugin[C]):
+    """Gathers families when asked."""
+
+    blocking: ClassVar[bool] = True
+    """Whether a plain ``collect`` may wait for a disk, a device or a network: it then runs in a worker thread. One that
+    reads kernel memory only sets False, and is called where the agent's other work is done: it must not wait at all."""
+    interval: ClassVar[float | None] = None
+    """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
+
+    def collect(self) -> Collected | Awaitable[Collected]:
+        """Return what is to be told now: ``Family`` objects, or metrics of prometheus_client.
+
+        May be ``async``. Raises ``NoData`` where the machine lacks the thing; anything else that is raised is a failure
+        of this collector alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no collect()")
+
+    def time_left(self) -> float:
+        """Return how many seconds the present collection may still take."""
+        if self.context.deadline is None:
+            return float("inf")
+        return max(0.0, self.context.deadline - self.clock.monotonic())
+
+
+class Exporter(Plugin[C]):
+    """Carries metrics out of the agent: by routes that it answers, or by a task of its own begun in ``start``."""
+
+    async def gather(self, **keywords: Any) -> Snapshot:
+        """Ask every collector now and return what they say, after this exporter's ``rules``.
+
+        ``only`` and ``exclude`` are sets of collector names; ``deadline`` is the number of seconds after which the rest
+        is answered without those that are not done (10 where it is left out).
+        """
+        return await self.context.gather(**keywords)
+
+    async def render(self, snapshot: Snapshot, **keywords: Any) -> bytes:
+        """Return a snapshot as bytes in ``format`` ``"text"`` (0.0.4) or ``"openmetrics"``; ``labels`` go onto each sample."""
+        return await self.context.render(snapshot, **keywords)
+
+
+def declared_metrics(plugin: type[Plugin[Any]]) -> list[Metric]:
+    """Return the metrics that a plugin's class declares, alone or in tuples and mappings, by name."""
+    found: dict[str, Metric] = {}
+    for name in dir(plugin):
+        value = getattr(plugin, name, None)
+        values = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+        found |= {metric.name: metric for metric in values if isinstance(metric, Metric)}
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,53 @@
+"""Who may ask for what: scopes, principals, and the routes that the agent and its plugins answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp.web import BaseRequest, StreamResponse
+
+
+class Scope(StrEnum):
+    """What a principal may do. A route names the one that it needs."""
+
+    METRICS_READ = "metrics:read"
+    EVENTS_READ = "events:read"
+    EVENTS_WRITE = "events:write"
+    ROBOTS_WRITE = "robots:write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """On whose behalf a request is made. ``robots`` are globs of robot ids that it may write as."""
+
+    name: str
+    scopes: frozenset[Scope]
+    robots: tuple[str, ...] = ()
+
+    def may(self, scope: Scope | None) -> bool:
+        """Say whether this principal has a scope; ``admin`` has all, and ``None`` is open to everybody."""
+        return scope is None or scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+Handler = Callable[["BaseRequest", Principal], Awaitable["StreamResponse"]]
+"""Answers a request on behalf of a principal. What ``{name}`` matched in the path is ``request["name"]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that somebody answers. ``{name}`` in it matches one segment, found under that name in the request.
+
+    ``scope`` is what the principal must have; ``None`` opens the route to everybody who can reach the port.
+    ``summary`` is shown on the landing page and in the API document.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    summary: str = ""

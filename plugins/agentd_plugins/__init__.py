@@ -1,0 +1,22 @@
+"""The plugins that come with agentd, and which of them are on by default."""
+
+DEFAULTS: dict[str, tuple[str, ...]] = {
+    "collectors": (
+        "cpu",
+        "diskstats",
+        "filefd",
+        "filesystem",
+        "loadavg",
+        "meminfo",
+        "netdev",
+        "os",
+        "pressure",
+        "stat",
+        "textfile",
+        "time",
+        "uname",
+        "vmstat",
+    ),
+    "exporters": ("prometheus",),
+}
+"""By kind, the names of the plugins that run without being configured: those that node_exporter enables by default."""

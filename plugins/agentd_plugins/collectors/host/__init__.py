@@ -1,0 +1,1 @@
+"""What the kernel of this machine tells, under the names of node_exporter; one file per topic."""

@@ -1,0 +1,33 @@
+"""Load averages, from /proc/loadavg."""
+
+from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+
+
+class LoadAvg(Collector[Config]):
+    """Load averages over one, five and fifteen minutes."""
+
+    name = "loadavg"
+    blocking = False
+
+    load1 = gauge("node_load1", "Runnable and uninterruptible tasks, averaged over 1 minute.")
+    load5 = gauge("node_load5", "Runnable and uninterruptible tasks, averaged over 5 minutes.")
+    load15 = gauge("node_load15", "Runnable and uninterruptible tasks, averaged over 15 minutes.")
+
+    def collect(self) -> list[Family]:
+        """Return the three averages."""
+        one, five, fifteen = parse(self.host.proc("loadavg"))
+        return [self.load1(one), self.load5(five), self.load15(fifteen)]
+
+
+def parse(text: bytes) -> tuple[float, float, float]:
+    """Return the three averages at the head of a loadavg file (proc_loadavg(5))."""
+    fields = text.split(maxsplit=3)
+    if len(fields) < 3:
+        raise ValueError(f"expected three averages in loadavg, found {text[:80]!r}")
+    return float(fields[0]), float(fields[1]), float(fields[2])
+
+
+@hookimpl
+def agentd_collectors() -> list[type[LoadAvg]]:
+    """Register the collector."""
+    return [LoadAvg]

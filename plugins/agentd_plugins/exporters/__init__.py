@@ -1,0 +1,1 @@
+"""How metrics leave the agent."""
