@@ -1,12 +1,13 @@
 """The types of plugins' options. Each is made from a TOML value, or says what would be right."""
 
 import re
-from typing import Any
+from typing import Any, dataclass_transform
 from urllib.parse import urlsplit
 
 import msgspec
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a plugin: subclass it, and give each field a type, a default and a docstring.
 

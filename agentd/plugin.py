@@ -161,6 +161,10 @@ class Plugin(Generic[C]):
         """Return the paths that this plugin answers on the agent's web server."""
         return ()
 
+    def about(self) -> Iterable[Family]:
+        """Return what the plugin tells about itself: counters of its own work, shown with the agent's own metrics."""
+        return ()
+
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.
 
@@ -209,7 +213,9 @@ class Exporter(Plugin[C]):
         return await self.context.gather(**keywords)
 
     async def render(self, snapshot: Snapshot, **keywords: Any) -> bytes:
-        """Return a snapshot as bytes in ``format`` ``"text"`` (0.0.4) or ``"openmetrics"``; ``labels`` go onto each sample."""
+        """Return a snapshot as an exposition. ``format``: ``"text"`` (0.0.4) or ``"openmetrics"`` (1.0); ``labels`` are
+        added to each sample; ``gzip=True`` compresses it.
+        """
         return await self.context.render(snapshot, **keywords)
 
 

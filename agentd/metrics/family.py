@@ -73,8 +73,12 @@ class Family(msgspec.Struct):
         return cls(name, "summary", help, labels, keyed(samples))
 
 
-Samples = Value | Mapping[str, Value] | Mapping[Labels, Value] | Iterable[tuple[Labels, Value]]
-"""What a family can be made from: one value (no labels), a mapping from label values to values, or pairs of the two."""
+Samples = Value | Mapping[Any, Value] | Iterable[tuple[Labels, Value]]
+"""What a family can be made from: one value (no labels), a mapping from label values to values, or pairs of the two.
+
+The keys are ``Labels``, or plain strings where there is one label. (Mappings do not vary in the type of their keys, so
+that ``dict[tuple[str, str], float]`` would not be accepted were they spelled out.)
+"""
 
 
 def keyed(samples: Samples) -> dict[Labels, Value]:

@@ -8,6 +8,12 @@ import msgspec
 
 from agentd.metrics.family import Family, Labels, Value
 
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_GROUP = re.compile(r"\\(?:[1-9][0-9]?|g<[^>]*>)")
+_REMEMBERED = 10_000
+"""Names, or label sets of one name, after which what was remembered is forgotten: they may be made up without end."""
+
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. It concerns a series when all its patterns match the whole of what they are compared with."""
@@ -15,68 +21,111 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     action: Literal["keep", "drop", "rename"]
     """``keep`` drops every series that does not match, ``drop`` every one that does, ``rename`` gives a new name."""
     name: str = ".*"
-    """Regular expression for the name of the metric."""
+    """Regular expression for the name of the metric: of a histogram or summary, the name without ``_bucket`` and the
+    like."""
     labels: dict[str, str] = {}
     """Regular expressions for label values; a label that is absent has the value ``""``, as in Prometheus."""
     to: str = ""
-    """For ``rename``: the new name, in which ``\\1`` or ``\\g<word>`` stands for a group of ``name``."""
+    """For ``rename``: the new name, in which ``\\1`` or ``\\g<word>`` stands for a group of ``name``. Where that gives
+    no valid name, the old one stays."""
 
     def __post_init__(self) -> None:
         for pattern in (self.name, *self.labels.values()):
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        for label in self.labels:
+            if not _LABEL.fullmatch(label) or label == "__name__":
+                raise ValueError(f'{label!r} is no label; patterns for names stand in "name"')
         if (self.action == "rename") != bool(self.to):
             raise ValueError('"to" belongs to action "rename", and to no other')
-        if self.action == "rename" and self.labels:
+        if self.action == "rename":
+            self._check_new_name()
+
+    def _check_new_name(self) -> None:
+        if self.labels:
             raise ValueError('action "rename" goes by name: it takes no "labels"')
+        try:
+            re.compile(self.name).sub(self.to, "")  # reads the whole of it, whatever there is to replace
+        except (re.error, IndexError) as error:
+            raise ValueError(f'"to" is {self.to!r}, which does not go with "name": {error}') from None
+        if not _NAME.fullmatch("_" + _GROUP.sub("", self.to)) or self.to[0].isdigit():
+            raise ValueError(f'"to" is {self.to!r}, which is no valid metric name')
 
 
 class Rules:
-    """A sequence of rules, ready to be applied again and again. What a name comes to is remembered."""
+    """A sequence of rules, ready to be applied again and again. What was decided is remembered."""
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._rules = tuple(_Compiled(rule) for rule in rules)
-        self._plans: dict[tuple[str, tuple[str, ...]], tuple[str, tuple[_Compiled, ...]] | None] = {}
+        self._plans: dict[tuple[str, tuple[str, ...]], _Plan | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     def apply(self, families: Iterable[Family]) -> list[Family]:
-        """Return what the rules leave of these families. Those passed in are not changed."""
+        """Return what the rules leave of these families, which are not changed; several may now have the same name."""
         if not self._rules:
             return list(families)
         result = []
         for family in families:
             key = (family.name, family.label_names)
-            if key not in self._plans:
-                if len(self._plans) > 10_000:  # names made up without end must not fill the memory
+            try:
+                plan = self._plans[key]
+            except KeyError:
+                if len(self._plans) >= _REMEMBERED:
                     self._plans.clear()
-                self._plans[key] = self._plan(*key)
-            plan = self._plans[key]
+                plan = self._plans[key] = self._plan(*key)
             if plan is not None:
-                name, by_labels = plan
-                samples = _filtered(family, by_labels) if by_labels else family.samples
-                if samples:
-                    result.append(Family(name, family.kind, family.help, family.label_names, samples))
+                samples = plan.filtered(family.samples)
+                if samples or not family.samples:
+                    result.append(Family(plan.name, family.kind, family.help, family.label_names, samples))
         return result
 
-    def _plan(self, name: str, label_names: tuple[str, ...]) -> tuple[str, "tuple[_Compiled, ...]"] | None:
+    def _plan(self, name: str, label_names: tuple[str, ...]) -> "_Plan | None":
         # What does not depend on label values is decided once for each name; None: dropped.
         by_labels = []
         for rule in self._rules:
             match = rule.name.fullmatch(name)
             if rule.action == "rename":
-                name = match.expand(rule.to) if match else name
+                renamed = match.expand(rule.to) if match else name
+                name = renamed if _NAME.fullmatch(renamed) else name
             elif not match:
                 if rule.action == "keep":
                     return None
             elif any(label in label_names for label in rule.labels):
                 by_labels.append(rule)
-            elif all(pattern.fullmatch("") for pattern in rule.labels.values()) == (rule.action == "drop"):
+            elif not rule.keeps({}):
                 return None
-        return name, tuple(by_labels)
+        return _Plan(name, label_names, tuple(by_labels))
+
+
+class _Plan:
+    """What the rules come to for one metric: its new name, and the rules that look at label values."""
+
+    def __init__(self, name: str, label_names: tuple[str, ...], rules: "tuple[_Compiled, ...]") -> None:
+        self.name = name
+        self._label_names = label_names
+        self._rules = rules
+        self._verdicts: dict[Labels, bool] = {}
+
+    def filtered(self, samples: dict[Labels, Value]) -> dict[Labels, Value]:
+        """Return the samples that stay."""
+        if not self._rules:
+            return samples
+        verdicts = self._verdicts
+        result = {}
+        for key, value in samples.items():
+            kept = verdicts.get(key)
+            if kept is None:
+                if len(verdicts) >= _REMEMBERED:
+                    verdicts.clear()
+                labels = dict(zip(self._label_names, key, strict=True))
+                kept = verdicts[key] = all(rule.keeps(labels) for rule in self._rules)
+            if kept:
+                result[key] = value
+        return result
 
 
 class _Compiled:
@@ -87,14 +136,6 @@ class _Compiled:
         self.to = rule.to
 
     def keeps(self, labels: dict[str, str | None]) -> bool:
+        """Return whether a series with a matching name and these labels stays."""
         matches = all(pattern.fullmatch(labels.get(label) or "") for label, pattern in self.labels.items())
         return matches == (self.action == "keep")
-
-
-def _filtered(family: Family, rules: "tuple[_Compiled, ...]") -> dict[Labels, Value]:
-    names = family.label_names
-    return {
-        key: value
-        for key, value in family.samples.items()
-        if all(rule.keeps(dict(zip(names, key, strict=True))) for rule in rules)
-    }

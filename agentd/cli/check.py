@@ -1,0 +1,26 @@
+"""``agentd check``."""
+
+import click
+
+from agentd.cli import common, fail
+from agentd.cli.loading import load
+from agentd.registry import PluginError
+
+
+@click.command("check")
+@common
+def command(config_file: str | None, **options: object) -> None:
+    """Check the configuration and print every error. Ends with status 1 where there is one."""
+    settings, registry = load(config_file, options, status=1, log_level="warning")
+    broken = list(registry.broken_files.items())
+    for instance in settings.instances:
+        try:
+            registry.plugin_class(instance.kind, instance.plugin)
+        except PluginError as error:
+            broken.append((instance.key, str(error)))
+    for name, why in broken:
+        click.echo(f"{name}: cannot be loaded: {why}", err=True)
+    if broken:
+        fail(f"{len(broken)} of the plugins cannot be loaded; the agent would run without them")
+    files = ", ".join(map(str, settings.document.files)) or "no file: the defaults"
+    click.echo(f"ok: {len(settings.instances)} plugins from {files}")

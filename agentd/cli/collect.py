@@ -1,0 +1,67 @@
+"""``agentd collect``."""
+
+import asyncio
+import sys
+
+import click
+
+from agentd.cli import common, fail
+from agentd.cli.loading import load
+from agentd.config import Origin, Settings, find, read
+from agentd.registry import Registry
+
+
+@click.command("collect")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds after which the rest is printed.")
+@common
+def command(names: tuple[str, ...], timeout: float, config_file: str | None, **options: object) -> None:
+    """Collect once and print the metrics in the Prometheus text format; of the collectors NAME, or of all enabled ones.
+
+    A collector that is named need not be enabled. Ends with status 1 where a collector fails.
+    """
+    extra: dict[tuple[str, ...], tuple[object, Origin]] = {}
+    if names:
+        enabled = read(find(config_file)).values.get("collectors", {}).get("enable", [])
+        extra["collectors", "enable"] = ([*enabled, *names], Origin("the command line"))
+    settings, registry = load(config_file, options, log_level="warning", extra=extra)
+    failed = asyncio.run(collect(settings, registry, names, timeout))
+    if failed:
+        fail(f"failed: {' '.join(failed)}")
+
+
+async def collect(settings: Settings, registry: Registry, names: tuple[str, ...], deadline: float) -> list[str]:
+    """Print what the collectors say; return the names of those that failed."""
+    from agentd import instances
+    from agentd.host import Host
+    from agentd.metrics.exposition import Renderer
+    from agentd.metrics.gather import Gatherer
+    from agentd.metrics.workers import Workers
+    from agentd.plugin import Context
+
+    host, workers, gatherer = Host(settings.host), Workers(), Gatherer()
+    wanted = [one for one in settings.instances if one.kind == "collectors" and (not names or one.name in names)]
+    off = sorted(set(names) - {one.name for one in wanted})
+    if off:
+        fail(f"switched off by the configuration: {' '.join(off)}")
+    runnings = instances.build(
+        wanted,
+        registry,
+        lambda one: Context(name=one.key, host=host, labels=settings.agent.labels, in_worker=workers.run),
+    )
+    for running in runnings:
+        await instances.start(running)
+    slots = [instances.slot_for(running, registry, workers) for running in runnings]
+    for slot in slots:
+        if slot is not None:
+            slot.interval = None  # once means now
+    gatherer.start(slot for slot in slots if slot is not None)
+    snapshot = await gatherer.gather(deadline=deadline)
+    sys.stdout.buffer.write(Renderer().render(snapshot.families))
+    sys.stdout.buffer.flush()
+    await gatherer.stop()
+    for running in runnings:
+        await instances.stop(running)
+    workers.close()
+    bad = {slot.name for slot in slots if slot and (slot.last is None or slot.last.status in ("failed", "timed out"))}
+    return sorted(bad | {running.instance.name for running in runnings if not running.up})

@@ -1,0 +1,77 @@
+"""Files and options of the command line -> settings and a registry."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from agentd import logs
+from agentd.cli import fail
+from agentd.config import ConfigError, Document, Origin, Overrides, Settings, core, find, read, resolve
+from agentd.registry import Registry
+
+CONFIGURATION = 78
+"""Exit status for a configuration that cannot be used: EX_CONFIG of sysexits.h."""
+
+
+def load(
+    config_file: str | None,
+    options: Mapping[str, object],
+    *,
+    status: int = CONFIGURATION,
+    log_level: str = "info",
+    extra: Overrides | None = None,
+) -> tuple[Settings, Registry]:
+    """Return what the configuration comes to, logs configured; print every error and end with ``status`` otherwise."""
+    document = read(find(config_file))
+    overrides = {**overriding(options), **(extra or {})}
+    agent, _, _, _ = core(document, overrides=overrides)
+    level = agent.log_level if _says(document, overrides, "log_level") else log_level
+    logs.configure(level, agent.log_format)  # type: ignore[arg-type]  # both are checked by the configuration
+    registry = Registry(agent.plugin_dirs)
+    try:
+        return resolve(document, registry, overrides=overrides), registry
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        count = len(error.problems)
+        fail(f"{count} {'error' if count == 1 else 'errors'} in the configuration", status)
+
+
+def overriding(options: Mapping[str, object]) -> Overrides:
+    """Return what the command line and the environment put in the place of the configuration's values."""
+    overrides: dict[tuple[str, ...], tuple[object, Origin]] = {}
+    if listen := os.environ.get("AGENTD_LISTEN"):
+        overrides["web", "listen"] = (listen.split(","), Origin("environment AGENTD_LISTEN"))
+    for name, path in (
+        ("listen", ("web", "listen")),
+        ("log_level", ("agent", "log_level")),
+        ("log_format", ("agent", "log_format")),
+    ):
+        value = options.get(name)
+        if value:
+            value = list(value) if isinstance(value, tuple) else value
+            overrides[path] = (value, Origin("--" + name.replace("_", "-")))
+    return overrides
+
+
+def commands_of_plugins() -> dict[str, click.Command]:
+    """Return the commands that plugins add which are not bundled, by the default configuration's plugin folders."""
+    agent, _, _, _ = core(read(find(None)))
+    registry = Registry(agent.plugin_dirs)
+    registry.load_installed()
+    added = click.Group()
+    list(registry.call("agentd_commands", commands=added))
+    return dict(added.commands)
+
+
+def _says(document: Document, overrides: Overrides, key: str) -> bool:
+    return ("agent", key) in overrides or key in document.values.get("agent", {})
+
+
+def socket_files() -> list[Path]:
+    """Return where a running agent's socket may lie."""
+    from agentd.directories import socket_candidates
+
+    return socket_candidates()

@@ -1,0 +1,224 @@
+"""The Agent: wires the rooms of the house together, starts them in order and stops them in reverse."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agentd import __version__, directories, instances, systemd
+from agentd.config import ExporterKeys, Instance, Settings, parse_address
+from agentd.host import Host
+from agentd.instances import About, Running
+from agentd.metrics.gather import Gatherer
+from agentd.metrics.outlet import Outlet
+from agentd.metrics.rules import Rules
+from agentd.metrics.selfmetrics import SelfMetrics
+from agentd.metrics.workers import Workers
+from agentd.plugin import Clock, Context
+from agentd.registry import Registry
+from agentd.routes import Route
+from agentd.status import PluginStatus, Status
+from agentd.web import health
+from agentd.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN = 0.5
+"""Seconds that all plugins together get to stop; those that take longer are left behind."""
+
+
+class StateDirectoryError(Exception):
+    """The folder for what must survive the agent cannot be used."""
+
+
+class Agent:
+    """One agent, from its settings."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.settings = settings
+        self.state_directory = directories.state_directory()
+        self.ready = False
+        self._registry = registry
+        self._started_at = time.time()
+        self._clock = Clock()
+        self._host = Host(settings.host)
+        self._workers = Workers()
+        self._self = SelfMetrics()
+        self._runnings: list[Running] = []
+        self._gatherer = Gatherer()
+        addresses = [parse_address(text) for text in settings.web.listen]
+        self._web = WebServer(addresses, directories.socket_path())
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._refuse_reload)
+        starting = loop.create_task(self.start())
+        waiting = loop.create_task(stopping.wait())
+        try:
+            await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            await waiting
+        finally:
+            starting.cancel()
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await starting
+            await self.stop()
+
+    async def start(self) -> None:
+        """Start everything, collect once, and say so. Raises where the agent as a whole cannot run."""
+        _prepare(self.state_directory)
+        self._self.configured_at = time.time()
+        self._runnings = instances.build(self.settings.instances, self._registry, self._context)
+        collectors = [running for running in self._runnings if running.instance.kind == "collectors"]
+        others = [running for running in self._runnings if running.instance.kind != "collectors"]
+        for running in collectors:
+            await instances.start(running)
+        self._gatherer.start(
+            filter(None, (instances.slot_for(running, self._registry, self._workers) for running in collectors))
+        )
+        for running in others:
+            await instances.start(running)
+        self._gatherer.sources = [self._about_agent, *(About(running) for running in self._runnings if running.up)]
+        self._web.set_routes(self._routes())
+        await self._web.start()
+        self._tasks.add(asyncio.create_task(self._self.measure_lag()))
+        await self._gatherer.gather()
+        self.ready = True
+        # What was made up to now stays: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self._announce()
+        list(self._registry.call("agentd_started"))
+
+    async def stop(self) -> None:
+        """Stop everything in reverse order; whatever fails or hangs is left behind."""
+        if self.ready:
+            systemd.notify(STOPPING="1")
+            log.info("stopping")
+            list(self._registry.call("agentd_stopping"))
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await self._web.stop()
+        await self._gatherer.stop()
+        stops = [asyncio.create_task(instances.stop(running)) for running in reversed(self._runnings)]
+        if stops:
+            _, pending = await asyncio.wait(stops, timeout=STOP_WITHIN)
+            for task in pending:
+                task.cancel()
+        self._workers.close()
+        self._host.close()
+
+    def status(self) -> Status:
+        """Return how the agent is now."""
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            uptime_seconds=time.time() - self._started_at,
+            ready=self.ready,
+            listen=[_spelled(address) for address in self._web.bound],
+            config_files=[str(file) for file in self.settings.document.files],
+            state_directory=str(self.state_directory),
+            plugins=[_plugin_status(running) for running in self._runnings],
+            disabled=dict(self.settings.disabled),
+        )
+
+    def _context(self, instance: Instance) -> Context:
+        context = Context(
+            name=instance.key,
+            host=self._host,
+            clock=self._clock,
+            labels=self.settings.agent.labels,
+            in_worker=self._workers.run,
+        )
+        if isinstance(instance.keys, ExporterKeys):
+            outlet = Outlet(self._gatherer, Rules(instance.keys.rules), self._workers)
+            context.gather, context.render = outlet.gather, outlet.render
+        return context
+
+    def _routes(self) -> Iterator[Route]:
+        taken: set[tuple[str, str]] = set()
+        for route in health.routes(self.status):
+            taken.add((route.method, route.path))
+            yield route
+        for running in self._runnings:
+            if running.up and running.plugin is not None:
+                try:
+                    routes = list(running.plugin.routes())
+                    if double := next((r for r in routes if (r.method, r.path) in taken), None):
+                        raise ValueError(f"{double.method} {double.path} is answered by another plugin already")
+                except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
+                    running.fail("cannot be reached", str(error))
+                    continue
+                taken.update((route.method, route.path) for route in routes)
+                yield from routes
+
+    def _about_agent(self) -> Iterator[Any]:
+        self._self.up = {running.instance.key: running.up for running in self._runnings}
+        self._self.up |= dict.fromkeys(self._registry.broken_files, False)
+        self._self.worker_threads = self._workers.threads
+        return self._self.families()
+
+    def _announce(self) -> None:
+        collectors = [r.instance.name for r in self._runnings if r.up and r.instance.kind == "collectors"]
+        down = [running.instance.key for running in self._runnings if not running.up]
+        systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
+        log.info("collectors: %s", " ".join(collectors) or "none")
+        if down:
+            log.warning("not running: %s", " ".join(down))
+        for address in self._web.bound:
+            for running, exporter in instances.exporters(self._runnings):
+                for route in exporter.routes():
+                    if route.path != "/":
+                        log.info("%s: http://%s%s", running.instance.name, _spelled(address), route.path)
+        log.info("state directory: %s", self.state_directory)
+
+    def _refuse_reload(self) -> None:
+        log.warning("SIGHUP: this version cannot reload its configuration; restart it to take changes")
+
+
+def _prepare(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"cannot make the state directory {directory}: {(error.strerror or str(error)).lower()}; "
+            "set STATE_DIRECTORY to a folder that can be written to"
+        ) from error
+
+
+def _spelled(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _plugin_status(running: Running) -> PluginStatus:
+    status = partial(PluginStatus, plugin=running.instance.key, reason=running.instance.reason, up=running.up)
+    slot = running.slot
+    if slot is None or not running.up:
+        return status(error=running.error)
+    last = slot.last
+    if last is None:
+        return status(last_run="never")
+    return status(
+        last_run=last.status,
+        error=last.error,
+        duration_seconds=last.duration,
+        series=last.series,
+        timeouts=slot.timeouts,
+    )

@@ -1,0 +1,125 @@
+"""Settings -> running plugins. Each is built, started and stopped on its own: one that cannot takes no other down."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from agentd.config import CollectorKeys, Instance
+from agentd.metrics.admission import Admission
+from agentd.metrics.family import Family
+from agentd.metrics.slot import Slot
+from agentd.metrics.workers import Workers
+from agentd.plugin import Collector, Context, Exporter, Plugin
+from agentd.registry import PluginError, Registry, described
+
+log = logging.getLogger(__name__)
+
+COLLECTOR_TIMEOUT = 5.0
+"""Seconds that a collection may take where neither the configuration nor the plugin says otherwise."""
+
+ABOUT_SERIES = 1000
+"""Series that a plugin may tell about itself."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A plugin instance: what is configured, the object if it could be built, and why it is not up if it is not."""
+
+    instance: Instance
+    plugin: Plugin[Any] | None = None
+    slot: Slot | None = None
+    error: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether it was built and started."""
+        return self.plugin is not None and not self.error
+
+    def fail(self, what: str, why: str) -> None:
+        """Note that this instance does not run, and say so."""
+        self.error = f"{what}: {why}"
+        log.error("%s %s; everything else runs", self.instance.key, self.error)
+
+
+def build(instances: Iterable[Instance], registry: Registry, context: Callable[[Instance], Context]) -> list[Running]:
+    """Make the plugin objects of the enabled instances, in their order."""
+    built = []
+    for instance in instances:
+        running = Running(instance)
+        built.append(running)
+        try:
+            cls = registry.plugin_class(instance.kind, instance.plugin)
+            running.plugin = cls(instance.config, context(instance))
+        except PluginError as error:
+            running.fail("cannot be loaded", str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            running.fail("cannot be set up", described(error))
+    return built
+
+
+def slot_for(running: Running, registry: Registry, workers: Workers) -> Slot | None:
+    """Return the slot in which a collector that is up runs, or None for anything else."""
+    plugin, keys = running.plugin, running.instance.keys
+    if not running.up or not isinstance(plugin, Collector) or not isinstance(keys, CollectorKeys):
+        return None
+    running.slot = Slot(
+        plugin,
+        name=running.instance.name,
+        workers=workers,
+        timeout=COLLECTOR_TIMEOUT if keys.timeout is None else keys.timeout,
+        max_series=keys.max_series,
+        interval=plugin.interval if keys.interval is None else keys.interval,
+        threaded=keys.isolation == "thread",
+        transform=registry.transform if registry.implemented("agentd_families") else None,
+    )
+    return running.slot
+
+
+async def start(running: Running) -> None:
+    """Start a plugin that was built. One that cannot start is stopped, and named."""
+    if running.plugin is None:
+        return
+    try:
+        await running.plugin.start()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+        running.fail("cannot start", described(error))
+        await stop(running)
+
+
+async def stop(running: Running) -> None:
+    """Stop a plugin; what it raises is only told."""
+    if running.plugin is None:
+        return
+    try:
+        await running.plugin.stop()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+        log.warning("%s did not stop cleanly: %s", running.instance.key, described(error))
+
+
+def exporters(runnings: Iterable[Running]) -> Iterator[tuple[Running, Exporter[Any]]]:
+    """Yield the exporters that are up."""
+    for running in runnings:
+        if running.up and isinstance(running.plugin, Exporter):
+            yield running, running.plugin
+
+
+class About:
+    """What a plugin tells about itself, as safe to show as what collectors return."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._admission = Admission(ABOUT_SERIES)
+        self._told = False
+
+    def __call__(self) -> list[Family]:
+        """Return the plugin's own families; none where it fails to tell them."""
+        if self._running.plugin is None:
+            return []
+        try:
+            return self._admission.admit(self._running.plugin.about())[0]
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            if not self._told:
+                self._told = True
+                log.error("%s: about() failed: %s", self._running.instance.key, described(error))
+            return []

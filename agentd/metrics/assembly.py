@@ -1,0 +1,90 @@
+"""The answers of all collectors -> one set of families with distinct names. Where two disagree, the first wins."""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import msgspec
+
+from agentd.metrics.family import Family
+
+_SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Something that was left out: why (a word that becomes a label), and which, for the log."""
+
+    reason: str
+    what: str
+
+
+def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family], list[tuple[str, Rejection]]]:
+    """Unite what plugins said; return it, and beside it what had to be left out of which plugin's answer.
+
+    No two series of the result are the same, those of histograms (``_bucket`` …) included. Families passed in stay as
+    they are.
+    """
+    families: dict[str, Family] = {}
+    taken: dict[str, str] = {}  # every name that a series has -> the family that it belongs to
+    copied: set[str] = set()
+    rejections: list[tuple[str, Rejection]] = []
+    for plugin, family in chain.from_iterable(((plugin, family) for family in part) for plugin, part in parts):
+        name = family.name
+        first = families.get(name)
+        if first is None:
+            names = (name, *(name + suffix for suffix in _SUFFIXES.get(family.kind, ())))
+            owner = next((taken[each] for each in names if each in taken), None)
+            if owner is None:
+                families[name] = family
+                taken.update(dict.fromkeys(names, name))
+            else:
+                what = f"{name}: its series would be named like those of {owner}, which was there before"
+                rejections.append((plugin, Rejection("conflict", what)))
+            continue
+        if name not in copied:
+            copied.add(name)
+            first = families[name] = copy(first)
+        rejections += ((plugin, rejection) for rejection in merge(first, copy(family)))
+    return list(families.values()), rejections
+
+
+def merge(first: Family, second: Family) -> list[Rejection]:
+    """Add to ``first`` the samples that a second family of that name brings; return what had to be left out.
+
+    The first wins: a family of another kind is left out whole, and so is each series that is there already. Where their
+    label names differ, both get all of them, and samples lack those that they had not. Changes both.
+    """
+    if second.kind != first.kind:
+        return [Rejection("conflict", f"{second.name}: is a {second.kind} here, and was a {first.kind} before")]
+    if second.label_names != first.label_names:
+        union = tuple(dict.fromkeys(first.label_names + second.label_names))
+        _relabel(first, union)
+        _relabel(second, union)
+    rejections = []
+    for key, value in second.samples.items():
+        if key in first.samples:
+            rejections.append(Rejection("duplicate", f"{second.name}: label values {short(key)}: was there already"))
+        else:
+            first.samples[key] = value
+    return rejections
+
+
+def copy(family: Family) -> Family:
+    """Return a family with a samples mapping of its own."""
+    return Family(family.name, family.kind, family.help, family.label_names, dict(family.samples))
+
+
+def short(value: object) -> str:
+    """Return what a plugin handed out in at most 100 characters, for an error message."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001  # a plugin's __repr__ may raise anything
+        text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _relabel(family: Family, names: tuple[str, ...]) -> None:
+    places = [family.label_names.index(name) if name in family.label_names else None for name in names]
+    family.samples = {
+        tuple(None if place is None else key[place] for place in places): value for key, value in family.samples.items()
+    }
+    family.label_names = names

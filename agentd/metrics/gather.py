@@ -1,0 +1,183 @@
+"""Asks the collectors and returns a Snapshot: what all of them say now, without those that do not answer in time."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from agentd.metrics.assembly import assemble
+from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
+from agentd.metrics.rules import Rules
+from agentd.metrics.slot import Outcome, Slot
+
+log = logging.getLogger(__name__)
+
+STALE_AFTER = 3
+"""Intervals for which the last good answer of a scheduled collector is shown."""
+
+SLICE = 0.005
+"""Seconds of collecting on the event loop after which other tasks get their turn."""
+
+Source = Callable[[], Iterable[Family]]
+
+
+class UnknownCollectorError(LookupError):
+    """A reader asked for a collector that does not run."""
+
+
+class Gatherer:
+    """The collectors of the agent, in their order. Readers pull: nothing is collected that nobody asks for, but for
+    collectors with an interval, which run on a schedule of their own and of which readers get the last good answer.
+    """
+
+    METRICS: dict[str, Metric] = {
+        "node_duration": gauge(
+            "node_scrape_collector_duration_seconds", "Seconds that the last run of a collector took.", ("collector",)
+        ),
+        "node_success": gauge(
+            "node_scrape_collector_success",
+            "Whether the last run of a collector brought data (1) or not.",
+            ("collector",),
+        ),
+        "duration": gauge(
+            "agentd_collector_duration_seconds", "Seconds that the last run of a collector took.", ("plugin",)
+        ),
+        "success": gauge(
+            "agentd_collector_success",
+            "Whether the last run of a collector worked (1) or failed (0); absent where there is nothing to collect.",
+            ("plugin",),
+        ),
+        "series": gauge("agentd_collector_series", "Series that the last run of a collector brought.", ("plugin",)),
+        "age": gauge(
+            "agentd_collector_age_seconds", "Age of what is shown of a collector that has an interval.", ("plugin",)
+        ),
+        "timeouts": counter(
+            "agentd_collector_timeouts_total", "How often a collector's answer did not come in time.", ("plugin",)
+        ),
+        "rejected": counter(
+            "agentd_collector_rejected_total",
+            "Families and samples of a collector that were left out because they would have made the output invalid.",
+            ("plugin", "reason"),
+        ),
+    }
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Slot] = {}
+        self.sources: list[Source] = []
+        """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
+        self._schedules: set[asyncio.Task[None]] = set()
+
+    def start(self, slots: Iterable[Slot]) -> None:
+        """Take these collectors, and begin the schedules of those that have an interval."""
+        self.slots = {slot.name: slot for slot in slots}
+        for slot in self.slots.values():
+            if slot.interval is not None:
+                self._schedules.add(asyncio.get_running_loop().create_task(self._schedule(slot, slot.interval)))
+
+    async def stop(self) -> None:
+        """End schedules and runs."""
+        for task in self._schedules:
+            task.cancel()
+        await asyncio.gather(*self._schedules, *(slot.stop() for slot in self.slots.values()), return_exceptions=True)
+        self._schedules.clear()
+
+    async def gather(
+        self,
+        *,
+        only: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+        deadline: float = 10.0,
+        rules: Rules | None = None,
+    ) -> Snapshot:
+        """Return what the collectors say, of all or ``only`` of some, after at most ``deadline`` seconds.
+
+        Raises ``UnknownCollectorError`` for a name in ``only`` that is not running. What is to be left out because two
+        plugins claim the same series is counted against the later one.
+        """
+        slots = self._selected(only, exclude)
+        outcomes = await self._outcomes(slots, deadline)
+        parts = [(slot.name, outcome.families) for slot, outcome in outcomes if outcome is not None]
+        parts.append(("", self._about(outcomes)))
+        parts += (("", list(source())) for source in self.sources)
+        families, rejections = assemble(parts)
+        for name, rejection in rejections:
+            if name in self.slots:
+                self.slots[name].reject([rejection])
+            else:
+                log.warning("left out (%s): %s", rejection.reason, rejection.what)
+        if rules:
+            families, clashes = assemble([("", rules.apply(families))])
+            for _, clash in clashes:
+                log.debug("left out after renaming (%s): %s", clash.reason, clash.what)
+        return Snapshot(tuple(families), time.time())
+
+    def _selected(self, only: Collection[str] | None, exclude: Collection[str]) -> list[Slot]:
+        if only is not None:
+            for name in only:
+                if name not in self.slots:
+                    raise UnknownCollectorError(name)
+        return [slot for name, slot in self.slots.items() if (only is None or name in only) and name not in exclude]
+
+    async def _outcomes(self, slots: Sequence[Slot], deadline: float) -> list[tuple[Slot, Outcome | None]]:
+        begun = time.monotonic()
+        due = begun + deadline
+        waiting = {}
+        for slot in slots:  # those that take their time begin first, and go on while the others are asked here
+            if slot.interval is None and not slot.inline:
+                settled = slot.begin(due)
+                if settled is not None:
+                    waiting[slot.name] = settled
+        turn = time.monotonic()
+        for slot in slots:
+            if slot.interval is None and slot.inline:
+                slot.run_inline(due)
+                if time.monotonic() - turn > SLICE:
+                    await asyncio.sleep(0)
+                    turn = time.monotonic()
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=max(0.0, due - time.monotonic()))
+        missing = {name for name, settled in waiting.items() if not settled.done()}
+        return [
+            (slot, slot.miss(time.monotonic() - begun) if slot.name in missing else self._shown(slot)) for slot in slots
+        ]
+
+    def _shown(self, slot: Slot) -> Outcome | None:
+        if slot.interval is None or slot.good is None:
+            return slot.last
+        if time.monotonic() - slot.good.at > STALE_AFTER * slot.interval:
+            return slot.last if slot.last is not slot.good else None
+        return slot.good
+
+    def _about(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Family]:
+        samples: dict[str, dict[Labels, Value]] = {name: {} for name in self.METRICS}
+        now = time.monotonic()
+        for slot, shown in outcomes:
+            plugin, collector = (slot.key,), (slot.name,)
+            samples["timeouts"][plugin] = float(slot.timeouts)
+            for reason, count in slot.rejected.items():
+                samples["rejected"][(slot.key, reason)] = float(count)
+            last = slot.last if slot.interval is not None else shown
+            if last is None:
+                continue
+            samples["duration"][plugin] = samples["node_duration"][collector] = last.duration
+            samples["node_success"][collector] = 1.0 if last.status == "ok" else 0.0
+            if last.status != "no data":
+                samples["success"][plugin] = 1.0 if last.status == "ok" else 0.0
+            if shown is not None:
+                samples["series"][plugin] = float(shown.series)
+                if slot.interval is not None:
+                    samples["age"][plugin] = now - shown.at
+        return [self.METRICS[name](values) for name, values in samples.items() if values]
+
+    async def _schedule(self, slot: Slot, interval: float) -> None:
+        # All hosts of a fleet start together after a power cut: the first wait spreads them over the interval.
+        wait = random.uniform(0, interval)
+        while True:
+            due = time.monotonic() + slot.timeout
+            if slot.inline:
+                slot.run_inline(due)
+            elif not slot.running:
+                slot.begin(due)
+            await asyncio.sleep(wait)
+            wait = interval

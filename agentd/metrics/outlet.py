@@ -1,0 +1,43 @@
+"""What an exporter is given: gathering by its own rules, and rendering with prefixes remembered for it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentd.metrics.exposition import GZIP_INLINE, Format, Renderer, compress
+from agentd.metrics.family import Snapshot
+from agentd.metrics.gather import Gatherer
+from agentd.metrics.rules import Rules
+from agentd.metrics.workers import Workers
+
+
+class Outlet:
+    """One exporter's way to the collectors."""
+
+    def __init__(self, gatherer: Gatherer, rules: Rules, workers: Workers) -> None:
+        self._gatherer = gatherer
+        self._rules = rules
+        self._workers = workers
+        self._renderers: dict[tuple[Format, tuple[tuple[str, str], ...]], Renderer] = {}
+
+    async def gather(self, **keywords: Any) -> Snapshot:
+        """Return a snapshot after this exporter's rules; keywords as for ``Gatherer.gather``."""
+        return await self._gatherer.gather(rules=self._rules, **keywords)
+
+    async def render(
+        self,
+        snapshot: Snapshot,
+        *,
+        format: Format = "text",
+        labels: Mapping[str, str] | None = None,
+        gzip: bool = False,
+    ) -> bytes:
+        """Return a snapshot as an exposition, compressed where that is asked for."""
+        key = (format, tuple(sorted((labels or {}).items())))
+        if key not in self._renderers:
+            self._renderers[key] = Renderer(format, labels)
+        body = await self._renderers[key].render_in_slices(snapshot.families)
+        if not gzip:
+            return body
+        if len(body) <= GZIP_INLINE:
+            return compress(body)
+        return await self._workers.run(compress, body)

@@ -1,0 +1,86 @@
+"""What the agent says about itself, beside what the gatherer says about each collector.
+
+These are plain numbers, turned into families at each scrape. A registry of prometheus_client in their place cost
+0.36 ms a scrape, a third of what all host collectors together may cost.
+"""
+
+import asyncio
+import platform
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from math import inf
+
+from prometheus_client.process_collector import ProcessCollector
+
+from agentd import __version__
+from agentd.metrics.admission import from_client
+from agentd.metrics.family import Family, Histogram, Metric, gauge
+
+LAG_EVERY = 2.0
+"""Seconds between two measurements of how late the event loop is."""
+
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, inf)
+
+
+class SelfMetrics:
+    """The agent's own metrics. They belong to one agent, not to the process."""
+
+    build_info = gauge("agentd_build_info", "Always 1; the version of agentd and of Python.", ("version", "python"))
+    plugin_up = gauge("agentd_plugin_up", "Whether a plugin was loaded and started (1) or not (0).", ("plugin",))
+    reload_successful = gauge(
+        "agentd_config_last_reload_successful",
+        "Whether the configuration was accepted when it was last read (1) or not.",
+    )
+    reload_timestamp = gauge(
+        "agentd_config_last_reload_success_timestamp_seconds",
+        "When the present configuration was read, in seconds since 1970.",
+    )
+    lag = Metric(
+        "agentd_loop_lag_seconds", "histogram", "How much later than asked for the event loop ran a timer, in seconds."
+    )
+    workers = gauge("agentd_worker_threads", "Threads for collectors that may block, those that hang included.")
+
+    def __init__(self) -> None:
+        self.up: dict[str, bool] = {}
+        """Plugin instance -> whether it runs."""
+        self.configured_at = 0.0
+        self.configuration_accepted = True
+        self.worker_threads = 0
+        self._lag_counts = [0] * len(LAG_BOUNDS)
+        self._lag_sum = 0.0
+        self._build = self.build_info({(__version__, platform.python_version()): 1.0})
+        self._process = ProcessCollector(registry=None)
+
+    def families(self) -> Iterator[Family]:
+        """Return all of them as they are now, ``process_*`` of this process included."""
+        yield self._build
+        yield self.plugin_up({name: float(up) for name, up in self.up.items()})
+        yield self.reload_successful(float(self.configuration_accepted))
+        yield self.reload_timestamp(self.configured_at)
+        yield self.lag(self._lag())
+        yield self.workers(float(self.worker_threads))
+        for metric in self._process.collect():
+            yield from from_client(metric)
+
+    async def measure_lag(self) -> None:
+        """Observe the lag of the event loop, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_EVERY
+            await asyncio.sleep(LAG_EVERY)
+            self.observe_lag(max(0.0, loop.time() - due))
+
+    def observe_lag(self, seconds: float) -> None:
+        """Count one measurement."""
+        self._lag_counts[bisect_left(LAG_BOUNDS, seconds)] += 1
+        self._lag_sum += seconds
+
+    def _lag(self) -> Histogram:
+        cumulative = [float(count) for count in accumulate(self._lag_counts)]
+        return Histogram(tuple(zip(LAG_BOUNDS, cumulative, strict=True)), cumulative[-1], self._lag_sum)
+
+
+def declared() -> Iterable[Metric]:
+    """Return what is declared above, for the reference page."""
+    return [metric for metric in vars(SelfMetrics).values() if isinstance(metric, Metric)]

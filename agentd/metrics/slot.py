@@ -1,0 +1,212 @@
+"""One collector's place in the agent: runs it, one run at a time, and keeps what came of it."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from agentd.metrics.admission import Admission
+from agentd.metrics.assembly import Rejection
+from agentd.metrics.family import Family
+from agentd.metrics.workers import Workers
+from agentd.plugin import Collector, NoData
+
+Transform = Callable[[str, Sequence[Family]], Sequence[Family]]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one run. ``no data`` means that this machine lacks what the collector is about."""
+
+    status: Literal["ok", "no data", "failed", "timed out"]
+    families: list[Family]
+    duration: float
+    """Seconds that the run took."""
+    at: float
+    """When it ended, by the monotonic clock."""
+    error: str = ""
+
+    @property
+    def series(self) -> int:
+        """How many series it brought."""
+        return sum(len(family.samples) for family in self.families)
+
+
+class Slot:
+    """A collector instance with its limits, its present run and the outcome of its last ones.
+
+    A run that exceeds ``timeout`` is given up by all who wait for it, but its collector is not asked again before that
+    run has really ended: a thread cannot be stopped.
+    """
+
+    def __init__(
+        self,
+        collector: Collector[Any],
+        *,
+        name: str,
+        workers: Workers,
+        timeout: float,
+        max_series: int,
+        interval: float | None = None,
+        threaded: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        self.collector = collector
+        self.name = name
+        self.key = collector.context.name
+        self.timeout = timeout
+        self.interval = interval
+        self.last: Outcome | None = None
+        self.good: Outcome | None = None
+        self.timeouts = 0
+        self.rejected: Counter[str] = Counter()
+        self._workers = workers
+        self._clock = collector.clock
+        self._admission = Admission(max_series)
+        self._asynchronous = inspect.iscoroutinefunction(collector.collect)
+        self._threaded = not self._asynchronous and (collector.blocking or threaded)
+        self._transform = transform
+        self._transformed = Admission(max_series)
+        self._task: asyncio.Task[tuple[list[Family], list[Rejection]]] | None = None
+        self._begun = 0.0
+        self._settled: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._named: set[str] = set()
+
+    @property
+    def inline(self) -> bool:
+        """Whether a collection is done at once, on the event loop."""
+        return not self._asynchronous and not self._threaded
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way, or hangs."""
+        return self._task is not None
+
+    def run_inline(self, deadline: float) -> None:
+        """Collect now. Only for collectors that are ``inline``."""
+        self._begin(deadline)
+        try:
+            result = self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # it is not async
+        except NoData as reason:
+            self._conclude("no data", [], str(reason))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a plugin raises is its own failure
+            self._fail(error)
+        else:
+            self._accept(*result)
+
+    def begin(self, deadline: float) -> "asyncio.Future[None] | None":
+        """Begin a run, or join the present one; return what to wait for, or None where waiting is in vain."""
+        if self._task is None:
+            loop = asyncio.get_running_loop()
+            self._begin(deadline)
+            self._settled = loop.create_future()
+            coroutine = self._workers.run(self._collect) if self._threaded else self._collect_async()
+            self._task = loop.create_task(coroutine, name=self.key)
+            self._task.add_done_callback(self._ended)
+            self._timer = loop.call_later(self.timeout, self._give_up)
+        return self._settled
+
+    def miss(self, waited: float) -> Outcome:
+        """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
+        self.timeouts += 1
+        error = f"no answer within the {waited:.3g} s that the reader could wait"
+        self._say(logging.WARNING, f"timed out: {error}; its series are left out")
+        return Outcome("timed out", [], waited, self._clock.monotonic(), error)
+
+    async def stop(self) -> None:
+        """End a run that is under way, without waiting for one that does not want to end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=0.1)
+
+    def _begin(self, deadline: float) -> None:
+        self._begun = self._clock.monotonic()
+        self.collector.context.deadline = min(deadline, self._begun + self.timeout)
+
+    def _collect(self) -> tuple[list[Family], list[Rejection]]:
+        return self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # it is not async
+
+    async def _collect_async(self) -> tuple[list[Family], list[Rejection]]:
+        try:
+            return self._admission.admit(await self.collector.collect())  # type: ignore[misc]  # it is async
+        except SystemExit as error:  # a task that raises this would end the event loop
+            raise RuntimeError(f"SystemExit: {error}") from error
+
+    def _give_up(self) -> None:
+        self.timeouts += 1
+        error = f"no answer within its timeout of {self.timeout:g} s"
+        self._conclude("timed out", [], error)
+        self._say(logging.WARNING, f"{error}; its series are left out, and it is not asked again while it hangs")
+        if self._asynchronous and self._task is not None:
+            self._task.cancel()
+        self._release()
+
+    def _ended(self, task: "asyncio.Task[tuple[list[Family], list[Rejection]]]") -> None:
+        late = self._settled is None  # given up before
+        if self._timer is not None:
+            self._timer.cancel()
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if late:
+            self._named.clear()
+            if not task.cancelled():
+                took = self._clock.monotonic() - self._begun
+                self.collector.log.warning("ended after %.1f s: is asked again", took)
+        elif task.cancelled():
+            self._conclude("failed", [], "cancelled")
+        elif isinstance(error, NoData):
+            self._conclude("no data", [], str(error))
+        elif error is not None:
+            self._fail(error)
+        else:
+            self._accept(*task.result())
+        self._release()
+
+    def _release(self) -> None:
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+        self._settled = None
+
+    def _accept(self, families: list[Family], rejections: list[Rejection]) -> None:
+        if self._transform is not None:
+            families, more = self._transformed.admit(self._transform(self.key, families))
+            rejections = rejections + more
+        if self.last is not None and self.last.status not in ("ok", "no data"):
+            self.collector.log.info("works again")
+            self._named.clear()
+        self._conclude("ok", families)
+        self.reject(rejections)
+
+    def _fail(self, error: BaseException) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        text = f"{type(error).__name__}: {error}{where}"
+        self._conclude("failed", [], text)
+        self._say(logging.ERROR, f"failed: {text}", error)
+
+    def _conclude(
+        self, status: Literal["ok", "no data", "failed", "timed out"], families: list[Family], error: str = ""
+    ) -> None:
+        now = self._clock.monotonic()
+        self.last = Outcome(status, families, now - self._begun, now, error)
+        if status == "ok":
+            self.good = self.last
+
+    def reject(self, rejections: Sequence[Rejection]) -> None:
+        """Count what had to be left out of this collector's answer, and name each once in the log."""
+        for rejection in rejections:
+            self.rejected[rejection.reason] += 1
+            self._say(logging.WARNING, f"left out ({rejection.reason}): {rejection.what}")
+
+    def _say(self, level: int, text: str, error: BaseException | None = None) -> None:
+        if text not in self._named and len(self._named) < 100:
+            self._named.add(text)
+            show = error if self.collector.log.isEnabledFor(logging.DEBUG) else None
+            self.collector.log.log(level, "%s", text, exc_info=show)

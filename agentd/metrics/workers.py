@@ -1,0 +1,135 @@
+"""Worker threads for what may block: as few as possible, and never stuck behind one that hangs.
+
+One thread does all jobs, one after the other, as long as they are quick: several blocking collectors so share one hop.
+Where a job does not end within a moment and others wait, a further thread joins in. The threads are daemons: one that
+hangs in the kernel for ever does not keep the agent from ending.
+"""
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 0.02
+"""Seconds that a job waits behind another before a further thread is started."""
+
+LIMIT = 64
+"""Threads at most. When that many hang, further jobs wait, and time out."""
+
+IDLE = 30.0
+"""Seconds without a job after which a thread ends; the last one stays."""
+
+
+class _Job:
+    __slots__ = ("arguments", "error", "function", "future", "result")
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[object, ...], future: "asyncio.Future[Any]"
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Workers:
+    """Runs functions in worker threads on behalf of one event loop."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._done: deque[_Job] = deque()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._busy = 0
+        self._relief: asyncio.TimerHandle | None = None
+        self._draining = False
+        self._closed = False
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are now, those that hang included."""
+        return self._threads
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Return what a function returns that is called in a worker thread.
+
+        Cancelling stops the waiting, not the function.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(function, args, future))
+        if self._threads == 0:
+            self._add_thread(loop)
+        elif self._relief is None:
+            self._relief = loop.call_later(PATIENCE, self._relieve, loop)
+        return await future
+
+    def close(self) -> None:
+        """Let the threads end that are not busy. Those that hang are left to themselves."""
+        self._closed = True
+        if self._relief is not None:
+            self._relief.cancel()
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+    def _relieve(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._relief = None
+        if self._jobs.empty() or self._closed:
+            return
+        if self._busy >= self._threads and self._threads < self._limit:
+            self._add_thread(loop)
+        self._relief = loop.call_later(PATIENCE, self._relieve, loop)
+
+    def _add_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._threads += 1
+        threading.Thread(target=self._work, args=(loop,), name="agentd-worker", daemon=True).start()
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._threads == 1:  # the last one stays
+                        continue
+                    self._threads -= 1
+                return
+            if job is None:
+                return
+            with self._lock:
+                self._busy += 1
+            try:
+                job.result = job.function(*job.arguments)
+            except BaseException as error:  # noqa: BLE001  # it is handed to the caller, SystemExit included
+                job.error = error
+            with self._lock:
+                self._busy -= 1
+                self._done.append(job)
+                wake, self._draining = not self._draining, True
+            if wake:
+                try:
+                    loop.call_soon_threadsafe(self._drain)
+                except RuntimeError:  # the loop has ended while this job was done: nobody waits for it
+                    return
+
+    def _drain(self) -> None:
+        with self._lock:
+            self._draining = False
+            done = list(self._done)
+            self._done.clear()
+        for job in done:
+            if job.future.done():  # cancelled: nobody waits any more
+                continue
+            if job.error is None:
+                job.future.set_result(job.result)
+            elif isinstance(job.error, Exception) and not isinstance(job.error, StopIteration):
+                job.future.set_exception(job.error)
+            else:  # SystemExit and its like end the call, not the agent; a future refuses StopIteration
+                job.future.set_exception(RuntimeError(f"{type(job.error).__name__}: {job.error}"))

@@ -1,0 +1,163 @@
+"""Loads plugins through pluggy, one by one, so that a broken one is named and left out while all others run."""
+
+import logging
+import traceback
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import pluggy
+
+from agentd import discovery, hookspecs
+from agentd.discovery import Found
+from agentd.metrics.family import Family
+from agentd.options import Config
+from agentd.plugin import Collector, Exporter, Plugin
+
+log = logging.getLogger(__name__)
+
+_BASES: dict[str, type[Plugin[Any]]] = {"collectors": Collector, "exporters": Exporter}
+
+
+class PluginError(Exception):
+    """A plugin could not be loaded; the text says why and where."""
+
+
+class Registry:
+    """The plugins that there are, and the classes of those that were loaded.
+
+    Nothing is imported before its class is asked for, but for files in plugin folders: only loading tells their kind.
+    """
+
+    def __init__(self, plugin_dirs: Sequence[str] = ()) -> None:
+        self._pluggy = pluggy.PluginManager("agentd")
+        self._pluggy.add_hookspecs(hookspecs)
+        self._found: dict[tuple[str, str], Found] = {}
+        self._classes: dict[tuple[str, str], type[Plugin[Any]]] = {}
+        self._failed: dict[str, str] = {}
+        self._local: list[tuple[str, str]] = []
+        self.broken_files: dict[str, str] = {}
+        """Files in plugin folders that could not be loaded (``plugin_dirs.NAME``), and why."""
+        for found in chain(discovery.bundled(), discovery.installed()):
+            assert found.kind is not None  # noqa: S101  # both sources know the kind
+            first = self._found.setdefault((found.kind, found.name), found)
+            if first is not found:
+                log.warning("plugin %s.%s of %s is left out: %s has one of that name",
+                            found.kind, found.name, found.origin, first.origin)  # fmt: skip
+        for found in discovery.in_folders(plugin_dirs):
+            self._load_local(found)
+
+    def names(self, kind: str) -> Collection[str]:
+        """Return the names of all plugins of a kind, sorted."""
+        return sorted(name for found, name in self._found if found == kind)
+
+    def defaults(self, kind: str) -> Sequence[str]:
+        """Return the plugins that run without being configured: bundled ones, and collectors in plugin folders."""
+        from agentd_plugins import DEFAULTS
+
+        return (*DEFAULTS.get(kind, ()), *(name for local, name in self._local if local == kind == "collectors"))
+
+    def origin(self, kind: str, name: str) -> str:
+        """Return where a plugin comes from, in words."""
+        return self._found[kind, name].origin
+
+    def plugin_class(self, kind: str, name: str) -> type[Plugin[Any]]:
+        """Return a plugin's class, importing its module where that has not been done.
+
+        Raises ``PluginError`` where it cannot be loaded, and ``KeyError`` where there is none of that name.
+        """
+        if (kind, name) not in self._classes:
+            found = self._found[kind, name]
+            if found.module in self._failed:
+                raise PluginError(self._failed[found.module])
+            self._load(found)
+            if (kind, name) not in self._classes:
+                self._failed[found.module] = f"{found.module} registers no {kind[:-1]} named {name}"
+                raise PluginError(self._failed[found.module])
+        return self._classes[kind, name]
+
+    def config_type(self, kind: str, name: str) -> type[Config] | None:
+        """Return the class of a plugin's options, or None where the plugin cannot be loaded."""
+        try:
+            return self.plugin_class(kind, name).config_type
+        except PluginError:
+            return None
+
+    def load_installed(self) -> None:
+        """Import the plugins of installed packages, to ask them for what is no collector or exporter."""
+        for (kind, name), found in list(self._found.items()):
+            if found.origin.startswith("package "):
+                self.config_type(kind, name)
+
+    def call(self, hook: str, **arguments: Any) -> Iterator[Any]:
+        """Call each implementation of a hook on its own, and yield what those return that do not raise."""
+        for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
+            try:
+                yield implementation.function(*(arguments[name] for name in implementation.argnames))
+            except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
+                log.error("plugin %s: hook %s failed: %s", implementation.plugin_name, hook, described(error))
+
+    def implemented(self, hook: str) -> bool:
+        """Say whether any loaded plugin implements a hook."""
+        return bool(getattr(self._pluggy.hook, hook).get_hookimpls())
+
+    def transform(self, plugin: str, families: Sequence[Family]) -> Sequence[Family]:
+        """Let every ``agentd_families`` hook change what a collector returned."""
+        for changed in self.call("agentd_families", plugin=plugin, families=families):
+            families = families if changed is None else changed
+        return families
+
+    def _load_local(self, found: Found) -> None:
+        try:
+            classes = self._load(found)
+        except PluginError as error:
+            self.broken_files[f"plugin_dirs.{found.name}"] = str(error)
+            log.error("plugin %s cannot be loaded: %s; everything else runs", found.origin, error)
+            return
+        for kind, cls in classes:
+            key = (kind, cls.name)
+            if key in self._found:
+                log.warning("plugin %s.%s of %s is left out: %s has one of that name",
+                            kind, cls.name, found.origin, self._found[key].origin)  # fmt: skip
+                continue
+            self._found[key] = found
+            self._classes[key] = cls
+            self._local.append(key)
+
+    def _load(self, found: Found) -> list[tuple[str, type[Plugin[Any]]]]:
+        try:
+            module = found.load()
+            self._pluggy.register(module, found.module)
+            try:
+                self._pluggy.check_pending()
+                classes = list(self._registered(module))
+            except BaseException:
+                self._pluggy.unregister(module)
+                raise
+        except (Exception, SystemExit) as error:
+            self._failed[found.module] = described(error)
+            raise PluginError(self._failed[found.module]) from error
+        if found.file is None:
+            for kind, cls in classes:
+                self._classes.setdefault((kind, cls.name), cls)
+        return classes
+
+    def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
+        for kind, base in _BASES.items():
+            for implementation in getattr(self._pluggy.hook, f"agentd_{kind}").get_hookimpls():
+                if implementation.plugin is not module:
+                    continue
+                returned: Iterable[Any] = implementation.function()
+                for cls in returned:
+                    if not (isinstance(cls, type) and issubclass(cls, base)):
+                        raise TypeError(f"agentd_{kind} returned {cls!r}, which is no class of {base.__name__}")
+                    if not isinstance(getattr(cls, "name", None), str):
+                        raise TypeError(f'{cls.__name__} has no name: say `name = "…"` in the class')
+                    yield kind, cls
+
+
+def described(error: BaseException) -> str:
+    """Return an error in one line, with the place in the code at which it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{where}"

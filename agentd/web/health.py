@@ -1,0 +1,30 @@
+"""The agent's own routes: is it alive, is it ready, how is it."""
+
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+
+from agentd.routes import Principal, Route, Scope
+from agentd.status import Status
+
+
+def routes(status: Callable[[], Status]) -> list[Route]:
+    """Return the routes that tell about the agent as a whole."""
+
+    async def livez(_request: web.BaseRequest, _principal: Principal) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.BaseRequest, _principal: Principal) -> web.Response:
+        if status().ready:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="not ready: the first collection is not done\n")
+
+    async def show(_request: web.BaseRequest, _principal: Principal) -> web.Response:
+        return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
+
+    return [
+        Route("GET", "/livez", livez, None, "whether the agent answers at all"),
+        Route("GET", "/readyz", readyz, None, "whether it is ready to be scraped"),
+        Route("GET", "/api/v1/status", show, Scope.ADMIN, "plugins, their last runs and errors, as JSON"),
+    ]

@@ -1,0 +1,185 @@
+"""Listens, finds the route and the principal of each request, and keeps what a client may cost within limits."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from agentd.routes import Principal, Route, Scope
+from agentd.web.table import Table
+
+log = logging.getLogger(__name__)
+
+FIRST_REQUEST = 15.0
+"""Seconds within which a new connection has to bring a whole request head; a half-open one is closed then."""
+
+SHUTDOWN = 1.0
+"""Seconds that requests under way get to end when the server stops."""
+
+LOCAL = Principal("anonymous", frozenset({Scope.ADMIN}))
+REMOTE = Principal("anonymous", frozenset({Scope.METRICS_READ}))
+_FORWARDED = ("Origin", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+
+
+class ListenError(Exception):
+    """The agent cannot listen where it was told to."""
+
+
+class _Server(web.Server):
+    """Closes connections that say nothing, which aiohttp by itself would keep for ever."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._silent[handler] = asyncio.get_running_loop().call_later(FIRST_REQUEST, self._drop, handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self.heard(handler)
+        super().connection_lost(handler, exc)
+
+    def heard(self, handler: RequestHandler) -> None:
+        """Note that a connection has brought a request."""
+        timer = self._silent.pop(handler, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _drop(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self._silent.pop(handler, None)
+        transport.abort()
+
+
+class WebServer:
+    """The agent's web server, on TCP addresses and on the Unix socket of the local command line."""
+
+    def __init__(self, addresses: Sequence[tuple[str, int]], unix_socket: Path | None = None) -> None:
+        self.bound: list[tuple[str, int]] = []
+        """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
+        self._addresses = addresses
+        self._unix_socket = unix_socket
+        self._unix_bound = False
+        self._table = Table(())
+        self._server: _Server | None = None
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """What is answered now."""
+        return self._table.routes
+
+    def set_routes(self, routes: Iterable[Route]) -> None:
+        """Replace all routes at once; requests under way end as they began. Raises ``ValueError`` for double ones."""
+        self._table = Table(routes)
+
+    async def start(self) -> None:
+        """Begin to listen. Raises ``ListenError`` in one clear line."""
+        self._server = _Server(self._handle, access_log=None, tcp_keepalive=True)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN)
+        await self._runner.setup()
+        try:
+            for host, port in self._addresses:
+                await self._listen(self._runner, host, port)
+            if self._unix_socket is not None:
+                await self._listen_locally(self._runner, self._unix_socket)
+        except ListenError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, and end the connections."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._unix_socket is not None and self._unix_bound:
+            self._unix_socket.unlink(missing_ok=True)
+            self._unix_bound = False
+        self.bound = []
+
+    async def _listen(self, runner: web.ServerRunner, host: str, port: int) -> None:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            site = web.TCPSite(runner, host or None, port, shutdown_timeout=SHUTDOWN)
+            await site.start()
+        except OSError as error:
+            reason = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
+            advice = ""
+            if error.errno == errno.EADDRINUSE:
+                advice = "; another program (or another agentd) has that port: choose one with --listen or [web] listen"
+            raise ListenError(f"cannot listen on {shown}: {reason}{advice}") from error
+        server = site._server  # noqa: SLF001  # aiohttp shows the real port in no other way
+        for listening in getattr(server, "sockets", ()):
+            self.bound.append(listening.getsockname()[:2])
+
+    async def _listen_locally(self, runner: web.ServerRunner, path: Path) -> None:
+        try:
+            _clear(path)
+            await web.UnixSite(runner, str(path), shutdown_timeout=SHUTDOWN).start()
+            self._unix_bound = True
+            os.chmod(path, 0o660)
+        except OSError as error:
+            raise ListenError(f"cannot listen on the socket {path}: {error.strerror or error}") from error
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._server is not None:
+            self._server.heard(request.protocol)
+        route, parts, methods = self._table.resolve(request.method, request.path)
+        if route is None:
+            if methods:
+                allowed = ", ".join(sorted(methods))
+                return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
+            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
+        principal = principal_of(request)
+        if not principal.may(route.scope):
+            return web.Response(status=403, text=f"{principal.name} lacks the scope {route.scope} that this needs\n")
+        for name, value in parts.items():
+            request[name] = value
+        try:
+            return await route.handler(request, principal)
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path[:200])
+            return web.Response(status=500, text="internal error: see the agent's log\n")
+
+
+def principal_of(request: web.BaseRequest) -> Principal:
+    """Return who asks: this machine (by the socket or over loopback), or anybody else.
+
+    A request that a browser or a proxy passed on does not count as local, wherever its connection comes from.
+    """
+    if any(name in request.headers for name in _FORWARDED):
+        return REMOTE
+    transport = request.transport
+    if transport is None:
+        return REMOTE
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family == socket.AF_UNIX:
+        return LOCAL
+    peer = (transport.get_extra_info("peername") or ("",))[0]
+    local = peer.startswith(("127.", "::ffff:127.")) or peer == "::1"
+    return LOCAL if local else REMOTE
+
+
+def _clear(path: Path) -> None:
+    """Make way for a socket. Raises ``ListenError`` where somebody answers on it."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            path.unlink(missing_ok=True)  # left behind by an agent that was killed
+            return
+    raise ListenError(
+        f"another agentd is running: its socket {path} answers. Stop it, or give this one a runtime directory of its "
+        "own (the environment variable RUNTIME_DIRECTORY)"
+    )

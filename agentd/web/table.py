@@ -1,0 +1,62 @@
+"""Which route answers a request."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from agentd.routes import Route
+
+
+class Resolved(NamedTuple):
+    """What was found for a request: a route with the open parts of its path, or the methods that the path knows."""
+
+    route: Route | None
+    parts: dict[str, str]
+    methods: frozenset[str]
+
+
+class Table:
+    """An immutable table of routes: to replace them, make a new one. Raises ``ValueError`` for double routes."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._open: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
+        for route in self.routes:
+            by_method = self._methods(route.path)
+            if by_method.setdefault(route.method, route) is not route:
+                raise ValueError(f"two routes for {route.method} {route.path}")
+
+    def resolve(self, method: str, path: str) -> Resolved:
+        """Find the route for a request. A path without open parts goes before one with; HEAD is answered like GET."""
+        known: set[str] = set()
+        for by_method, parts in self._candidates(path):
+            route = by_method.get(method) or (by_method.get("GET") if method == "HEAD" else None)
+            if route is not None:
+                return Resolved(route, parts, frozenset())
+            known.update(by_method)
+        return Resolved(None, {}, frozenset(known))
+
+    def _candidates(self, path: str) -> Iterable[tuple[dict[str, Route], dict[str, str]]]:
+        if path in self._exact:
+            yield self._exact[path], {}
+        segments = path.split("/")
+        for pattern, by_method in self._open.get(len(segments), ()):
+            parts = {}
+            for wanted, found in zip(pattern, segments, strict=True):
+                if wanted.startswith("{") and found:
+                    parts[wanted[1:-1]] = found
+                elif wanted != found:
+                    break
+            else:
+                yield by_method, parts
+
+    def _methods(self, path: str) -> dict[str, Route]:
+        if "{" not in path:
+            return self._exact.setdefault(path, {})
+        pattern = tuple(path.split("/"))
+        group = self._open.setdefault(len(pattern), [])
+        for known, by_method in group:
+            if known == pattern:
+                return by_method
+        group.append((pattern, {}))
+        return group[-1][1]
