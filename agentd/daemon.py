@@ -92,15 +92,17 @@ class Agent:
         )
         for running in others:
             await instances.start(running)
-        self._gatherer.sources = [self._about_agent, *(About(running) for running in self._runnings if running.up)]
+        self._gatherer.sources = [self._about_agent, *map(About, filter(instances.tells, self._runnings))]
         self._web.set_routes(self._routes())
         await self._web.start()
         self._tasks.add(asyncio.create_task(self._self.measure_lag()))
         await self._gatherer.gather()
         self.ready = True
-        # What was made up to now stays: the garbage collector need not look at it again and again.
+        # What was made up to now stays: the garbage collector need not look at it again and again. A scrape makes some
+        # thousand objects and drops them all, which is no reason to look for cycles either.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         self._announce()
         list(self._registry.call("agentd_started"))
 

@@ -104,6 +104,11 @@ def exporters(runnings: Iterable[Running]) -> Iterator[tuple[Running, Exporter[A
             yield running, running.plugin
 
 
+def tells(running: Running) -> bool:
+    """Say whether a plugin that is up has something to tell about itself."""
+    return running.up and running.plugin is not None and type(running.plugin).about is not Plugin.about
+
+
 class About:
     """What a plugin tells about itself, as safe to show as what collectors return."""
 

@@ -7,88 +7,111 @@ are UTF-8 text, values are floats, no series appears twice, and no collector sho
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 
 from agentd.metrics.assembly import Rejection, merge, short
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
+from agentd.metrics.shape import Outline, Shape
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _KINDS = ("counter", "gauge", "unknown", "histogram", "summary")
 _OF_CLIENT: dict[str, Kind] = {"counter": "counter", "gauge": "gauge", "info": "gauge", "stateset": "gauge"}
+_DISTRIBUTIONS = frozenset({"histogram", "summary"})
+_FAMILIES: frozenset[type] = frozenset({Family})
+_FLOATS: frozenset[type] = frozenset({float})
 _EMPTY_LIMIT = 1000
 """Families without samples after which a collector that never ends is stopped all the same."""
 
 
 class Admission:
-    """Checks the answers of one collector. What was found good is remembered: an unchanged answer costs little."""
+    """Checks the answers of one collector. One that differs from the last in its numbers only costs little."""
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
-        self._good: dict[str, tuple[tuple[str, str, tuple[str, ...]], list[Labels]]] = {}
+        self._outline = Outline()
+        self._plain = False
         self._rejections: list[Rejection] = []
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the last answer, as it was admitted."""
+        return self._outline.shape
 
     def admit(self, returned: Iterable[Any]) -> tuple[list[Family], list[Rejection]]:
         """Return checked families, each with a samples mapping of its own, and what was left out.
 
         Reads no further than the budget reaches, so a generator need not end. What iterating raises is passed on.
         """
+        unchanged = self._unchanged(returned) if self._plain and type(returned) is list else None
+        if unchanged is not None:
+            return unchanged, []
         self._rejections = []
+        families = self._inspected(returned)
+        self._outline.follow(families)
+        # Only an answer that was good as it came may be waved through the next time.
+        self._plain = not self._rejections and not any(family.kind in _DISTRIBUTIONS for family in families)
+        return families, self._rejections
+
+    def _unchanged(self, returned: list[Any]) -> list[Family] | None:
+        """Return copies of families of which only the numbers differ from the last time, or None for anything else."""
+        if not _FAMILIES.issuperset(map(type, returned)):
+            return None
+        try:
+            # Their own: the plugin may go on changing what it returned.
+            samples = [dict.copy(family.samples) for family in returned]
+        except TypeError:
+            return None
+        if not self._outline.matches(returned, samples):
+            return None
+        if not _FLOATS.issuperset(map(type, chain.from_iterable(map(dict.values, samples)))):
+            return None
+        return [
+            Family(family.name, family.kind, family.help, family.label_names, own)
+            for family, own in zip(returned, samples, strict=True)
+        ]
+
+    def _inspected(self, returned: Iterable[Any]) -> list[Family]:
         families: dict[str, Family] = {}
         left, empty = self._max_series, 0
-        for family in self._families(returned):
-            if not family.samples:
-                empty += 1
-                if empty > _EMPTY_LIMIT:
-                    self._reject("empty", f"more than {_EMPTY_LIMIT} families without samples")
-                    break
-                continue
-            if len(family.samples) > left:
+        for family in chain.from_iterable(map(self._families, returned)):
+            size = len(family.samples)
+            if size > left:
                 self._reject("max_series", f"{family.name} and what follows: more than {self._max_series} series")
                 family.samples = dict(list(family.samples.items())[:left])
-            left -= len(family.samples)
             if family.samples:
                 earlier = families.setdefault(family.name, family)
                 if earlier is not family:
-                    for rejection in merge(earlier, family):
-                        self._reject(rejection.reason, rejection.what)
-            if left <= 0 and self._rejections and self._rejections[-1].reason == "max_series":
+                    self._rejections += merge(earlier, family)
+            left -= size
+            empty += not size
+            if left < 0 or len(self._rejections) > self._max_series:
                 break
-        self._good = {name: good for name, good in self._good.items() if name in families}
-        return list(families.values()), self._rejections
+            if empty > _EMPTY_LIMIT:
+                self._reject("empty", f"more than {_EMPTY_LIMIT} families without samples")
+                break
+        return list(families.values())
 
-    def _families(self, returned: Iterable[Any]) -> Iterator[Family]:
-        for item in returned:
-            if isinstance(item, Family):
-                family = self._checked(item)
-                if family is not None:
-                    yield family
-            elif isinstance(item, ClientMetric):
-                for converted in from_client(item):
-                    family = self._checked(converted)
-                    if family is not None:
-                        yield family
-            else:
-                self._reject("type", f"{short(item)} is no family")
+    def _families(self, item: Any) -> Iterator[Family]:
+        if isinstance(item, Family):
+            checked = map(self._checked, (item,))
+        elif isinstance(item, ClientMetric):
+            checked = map(self._checked, from_client(item))
+        else:
+            self._reject("type", f"{short(item)} is no family")
+            return
+        yield from filter(None, checked)
 
     def _checked(self, family: Family) -> Family | None:
-        shape = (family.name, family.kind, family.label_names)
         try:
-            samples = dict(family.samples)  # its own: the plugin may go on changing what it returned
-            good = self._good.get(family.name)
-            if good is None or good[0] != shape:
-                self._check_shape(family)
-                good = (shape, [])
-            keys = list(samples)
-            if keys != good[1]:
-                samples = self._check_keys(family, samples)
-                self._good[family.name] = (shape, list(samples))
-            if family.kind in ("histogram", "summary"):
+            self._check_shape(family)
+            samples = self._check_keys(family, dict(family.samples))
+            if family.kind in _DISTRIBUTIONS:
                 samples = self._check_distributions(family, samples)
-            elif set(map(type, samples.values())) != {float} and samples:
+            else:
                 samples = self._check_numbers(family, samples)
         except (ValueError, TypeError, AttributeError) as error:
             self._reject("family", f"{short(family.name)}: {error}")
@@ -156,8 +179,7 @@ class Admission:
         return checked
 
     def _reject(self, reason: str, what: str) -> None:
-        if len(self._rejections) < self._max_series:  # a report, too, has an end
-            self._rejections.append(Rejection(reason, what))
+        self._rejections.append(Rejection(reason, what))
 
 
 def from_client(metric: ClientMetric) -> Iterator[Family]:

@@ -1,7 +1,6 @@
 """The answers of all collectors -> one set of families with distinct names. Where two disagree, the first wins."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 
 import msgspec
 
@@ -24,26 +23,27 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
     they are.
     """
     families: dict[str, Family] = {}
-    taken: dict[str, str] = {}  # every name that a series has -> the family that it belongs to
+    taken: set[str] = set()  # names that series of histograms and summaries have beside their family's
     copied: set[str] = set()
     rejections: list[tuple[str, Rejection]] = []
-    for plugin, family in chain.from_iterable(((plugin, family) for family in part) for plugin, part in parts):
-        name = family.name
-        first = families.get(name)
-        if first is None:
-            names = (name, *(name + suffix for suffix in _SUFFIXES.get(family.kind, ())))
-            owner = next((taken[each] for each in names if each in taken), None)
-            if owner is None:
-                families[name] = family
-                taken.update(dict.fromkeys(names, name))
-            else:
-                what = f"{name}: its series would be named like those of {owner}, which was there before"
+    for plugin, part in parts:
+        for family in part:
+            name = family.name
+            first = families.get(name)
+            if first is not None:
+                if name not in copied:
+                    copied.add(name)
+                    first = families[name] = copy(first)
+                rejections += ((plugin, rejection) for rejection in merge(first, copy(family)))
+                continue
+            suffixed = [name + suffix for suffix in _SUFFIXES.get(family.kind, ())]
+            if name in taken or (suffixed and any(each in families or each in taken for each in suffixed)):
+                what = f"{name}: its series would be named like those of a family that came before"
                 rejections.append((plugin, Rejection("conflict", what)))
-            continue
-        if name not in copied:
-            copied.add(name)
-            first = families[name] = copy(first)
-        rejections += ((plugin, rejection) for rejection in merge(first, copy(family)))
+                continue
+            families[name] = family
+            if suffixed:
+                taken.update(suffixed)
     return list(families.values()), rejections
 
 

@@ -8,7 +8,7 @@ are of another make take the same way after being flattened into plain samples.
 
 import asyncio
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import inf, isnan
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,7 @@ except ImportError:  # there are no wheels for this machine
     import gzip as _gzip  # type: ignore[no-redef]
 
 from agentd.metrics.family import Family, Histogram, Labels, Summary
+from agentd.metrics.shape import Shape
 
 Format = Literal["text", "openmetrics"]
 
@@ -33,8 +34,11 @@ CONTENT_TYPES: Mapping[Format, str] = {
 BLOCK = 5000
 """Samples that are rendered without giving way to other tasks: about a millisecond's work."""
 
+PLANS = 4
+"""Shapes for which the whole is remembered: scrapes may ask for parts."""
+
 KEPT_FOR = 8
-"""Renderings after which the prefixes of a family that did not appear again are dropped (scrapes may ask for parts)."""
+"""Renderings of new shapes after which the prefixes of a family that did not come again are dropped."""
 
 SLICE = 0.003
 """Seconds after which a rendering gives way to the other tasks of the loop."""
@@ -57,121 +61,149 @@ class Renderer:
         self._format = format
         self._labels = dict(labels or {})
         self._entries: dict[str, _Entry] = {}
+        self._plans: dict[Shape, _Plan] = {}
         self._rendering = 0
 
-    def render(self, families: Sequence[Family]) -> bytes:
-        """Return families, whose names must be distinct, as one exposition."""
-        return b"".join(self._blocks(families))
+    def render(self, families: Sequence[Family], shape: Shape | None = None) -> bytes:
+        """Return families, whose names must be distinct, as one exposition.
 
-    async def render_in_slices(self, families: Sequence[Family]) -> bytes:
+        Where ``shape`` was met before, only the numbers are looked at.
+        """
+        return b"".join(self._blocks(families, shape))
+
+    async def render_in_slices(self, families: Sequence[Family], shape: Shape | None = None) -> bytes:
         """Do the same, but give way to other tasks every few milliseconds."""
         blocks = []
         begun = time.monotonic()
-        for block in self._blocks(families):
+        for block in self._blocks(families, shape):
             blocks.append(block)
             if time.monotonic() - begun > SLICE:
                 await asyncio.sleep(0)
                 begun = time.monotonic()
         return b"".join(blocks)
 
-    def _blocks(self, families: Sequence[Family]) -> Iterator[bytes]:
+    def _blocks(self, families: Sequence[Family], shape: Shape | None) -> Iterator[bytes]:
+        plan = self._plans.get(shape) if shape is not None else None
+        numbers = plan.numbers(families) if plan is not None else None
+        if plan is None or numbers is None:
+            plan = yield from self._plan(families)
+            numbers = plan.numbers(families) or []
+            if shape is not None:
+                self._plans[shape] = plan
+                while len(self._plans) > PLANS:
+                    del self._plans[next(iter(self._plans))]
+        for start in range(0, len(numbers), BLOCK):
+            block = _interleaved(plan.prefixes[start : start + BLOCK], numbers[start : start + BLOCK])
+            yield block if start else block[1:]  # each sample begins by ending the line before it
+        yield (b"\n" if numbers else b"") + (b"# EOF\n" if self._format == "openmetrics" else b"")
+
+    def _plan(self, families: Sequence[Family]) -> Generator[bytes, None, "_Plan"]:
+        """Put together the prefixes of all samples, learning those that are new and giving way now and then."""
         self._rendering += 1
-        names = {family.name for family in families} if self._format == "openmetrics" else frozenset[str]()
-        for family in families:
+        rendering = self._rendering
+        names = {family.name for family in families}
+        prefixes: list[bytes] = []
+        distributions: dict[int, list[_Flat]] = {}
+        for index, family in enumerate(families):
             if not family.samples:
                 continue
-            shown = (self._shown(family, names), family.help, family.label_names)
             entry = self._entries.get(family.name)
-            if entry is None or entry.shown != shown:
-                entry = self._entries[family.name] = _Entry(family.name, shown, self._labels, self._format)
-            entry.used = self._rendering
-            yield from entry.blocks(family)
-        if self._format == "openmetrics":
-            yield b"# EOF\n"
-        stale = [name for name, entry in self._entries.items() if entry.used <= self._rendering - KEPT_FOR]
+            if entry is None or not entry.fits(family, names):
+                entry = self._entries[family.name] = _Entry(family, names, self._labels, self._format)
+            entry.used = rendering
+            keys: list[Any] = list(family.samples)
+            if family.kind in ("histogram", "summary"):
+                keys = distributions[index] = [key for key, _ in _flat(family)]
+            prefixes += entry.prefixes if keys == entry.keys else (yield from entry.learn(keys))
+        stale = [name for name, entry in self._entries.items() if entry.used <= rendering - KEPT_FOR]
         for name in stale:
             del self._entries[name]
+        return _Plan(prefixes, distributions)
 
-    def _shown(self, family: Family, names: Container[str]) -> str:
-        """Return the type line's content: the family's name and kind as this format has them."""
-        name, kind = family.name, family.kind
-        if self._format == "text":
-            return f"{name} untyped" if kind == "unknown" else f"{name} {kind}"
-        if kind != "counter":
-            return f"{name} {kind}"
-        # In OpenMetrics the family of a counter is named without _total. A counter that has another name, or whose
-        # family would then be named like another one, is of unknown kind: its series keep the names that they have.
-        base = name.removesuffix("_total")
-        return f"{name} unknown" if base == name or base in names else f"{base} counter"
+
+class _Plan(NamedTuple):
+    """The text before each number of a whole exposition, in order."""
+
+    prefixes: list[bytes]
+    distributions: dict[int, "list[_Flat]"]
+    """Of the families that are histograms or summaries, by their index, the keys of their plain samples."""
+
+    def numbers(self, families: Sequence[Family]) -> list[Any] | None:
+        """Return the numbers that belong behind the prefixes; None where a distribution has come by other bounds."""
+        values: list[Iterable[Any]] = [family.samples.values() for family in families]
+        for index, keys in self.distributions.items():
+            flat = _flat(families[index])
+            if [key for key, _ in flat] != keys:
+                return None
+            values[index] = [value for _, value in flat]
+        return list(chain.from_iterable(values))
 
 
 class _Entry:
-    """What is remembered of a family: its heading, and the prefixes of its last samples in their order."""
+    """What is remembered of a family: the keys of its last samples in their order, and the text before each value.
 
-    __slots__ = ("_extra", "_heading", "_keys", "_label_names", "_name", "_prefixes", "shown", "used")
+    The heading of the family is part of the text before its first value.
+    """
 
-    def __init__(
-        self, name: str, shown: tuple[str, str, tuple[str, ...]], extra: Mapping[str, str], format_: Format
-    ) -> None:
-        self.shown = shown
+    __slots__ = ("_base", "_clash", "_extra", "_heading", "_name", "_of", "keys", "prefixes", "used")
+
+    def __init__(self, family: Family, names: Container[str], extra: Mapping[str, str], format_: Format) -> None:
+        self._of = (family.kind, family.help, family.label_names)
+        self._name = family.name
+        self._extra = [f'{name}="{_escaped(text)}"' for name, text in extra.items() if name not in family.label_names]
+        # In OpenMetrics the family of a counter is named without _total. A counter that has another name, or whose
+        # family would then be named like another one, is of unknown kind: its series keep the names that they have.
+        counter = format_ == "openmetrics" and family.kind == "counter"
+        self._base = family.name.removesuffix("_total") if counter and family.name.endswith("_total") else ""
+        self._clash = self._base in names
+        shown, kind, text = family.name, str(family.kind), family.help.replace("\\", r"\\").replace("\n", r"\n")
+        if format_ == "openmetrics":
+            text = text.replace('"', r"\"")  # the older format does not know this escape
+            if counter and (self._clash or not self._base):
+                kind = "unknown"
+            elif counter:
+                shown = self._base
+        elif kind == "unknown":
+            kind = "untyped"
+        self._heading = f"\n# HELP {shown} {text}\n# TYPE {shown} {kind}".encode("utf-8", "replace")
+        self.keys: list[Any] = []
+        self.prefixes: list[bytes] = []
         self.used = 0
-        self._name = name
-        line, text, self._label_names = shown
-        self._extra = [
-            f'{label}="{_escaped(value)}"' for label, value in extra.items() if label not in self._label_names
-        ]
-        text = text.replace("\\", r"\\").replace("\n", r"\n")
-        if format_ == "openmetrics":  # the older format does not know this escape
-            text = text.replace('"', r"\"")
-        heading = f"# HELP {line.split(maxsplit=1)[0]} {text}\n# TYPE {line}"
-        self._heading = heading.encode("utf-8", "replace")
-        self._keys: list[Any] = []
-        self._prefixes: list[bytes] = []
 
-    def blocks(self, family: Family) -> Iterator[bytes]:
-        keys: list[Any]
-        values: list[Any]
-        if family.kind in ("histogram", "summary"):
-            flat = list(chain.from_iterable(map(_flattened, family.samples.items())))
-            keys, values = [key for key, _ in flat], [value for _, value in flat]
-        else:
-            keys, values = list(family.samples), list(family.samples.values())
-        if keys != self._keys:
-            yield from self._learn(keys, self._flat_prefix if isinstance(keys[0], _Flat) else self._prefix)
-        prefixes = self._prefixes  # another rendering may learn others while this one gives way
-        yield self._heading
-        for start in range(0, len(keys), BLOCK):
-            numbers = values[start : start + BLOCK]
-            parts: list[bytes] = [b""] * (2 * len(numbers))
-            parts[0::2] = prefixes[start : start + BLOCK]
-            parts[1::2] = _texts(numbers)
-            yield b"".join(parts)
-        yield b"\n"
+    def fits(self, family: Family, names: Container[str]) -> bool:
+        """Say whether the heading is that of this family, among families of these names."""
+        return self._of == (family.kind, family.help, family.label_names) and (
+            not self._base or self._clash == (self._base in names)
+        )
 
-    def _learn(self, keys: list[Any], prefix: Callable[[Any], bytes]) -> Iterator[bytes]:
-        # Label sets that were there before keep their prefixes; those that have gone are forgotten.
-        known = dict(zip(self._keys, self._prefixes, strict=True))
+    def learn(self, keys: list[Any]) -> Generator[bytes, None, list[bytes]]:
+        """Return the prefixes for these keys, giving way now and then; those that have gone are forgotten."""
+        known = dict(zip(self.keys[1:], self.prefixes[1:], strict=True))
         prefixes = []
         for key in keys:
-            prefixes.append(known.get(key) or prefix(key))
+            prefixes.append(known.get(key) or self._prefix(key))
             if len(prefixes) % BLOCK == 0:
                 yield b""
-        self._keys, self._prefixes = keys, prefixes
+        prefixes[0] = self._heading + self._prefix(keys[0])
+        self.keys, self.prefixes = keys, prefixes
+        return prefixes
 
-    def _prefix(self, key: Labels, suffix: str = "", bound: str = "") -> bytes:
-        pairs = [
-            f'{label}="{_escaped(value)}"'
-            for label, value in zip(self._label_names, key, strict=True)
-            if value is not None
-        ]
+    def _prefix(self, key: "Labels | _Flat") -> bytes:
+        labels, suffix, bound = (key.labels, key.suffix, key.bound) if isinstance(key, _Flat) else (key, "", "")
+        _, _, names = self._of
+        pairs = [f'{name}="{_escaped(text)}"' for name, text in zip(names, labels, strict=True) if text is not None]
         pairs += self._extra
         if bound:
             pairs.append(bound)
-        text = f"\n{self._name}{suffix}{{{','.join(pairs)}}} " if pairs else f"\n{self._name}{suffix} "
-        return text.encode("utf-8", "replace")
+        braces = f"{{{','.join(pairs)}}}" if pairs else ""
+        return f"\n{self._name}{suffix}{braces} ".encode("utf-8", "replace")
 
-    def _flat_prefix(self, flat: "_Flat") -> bytes:
-        return self._prefix(flat.key, flat.suffix, flat.bound)
+
+def _interleaved(prefixes: list[bytes], numbers: list[float]) -> bytes:
+    parts: list[bytes] = [b""] * (2 * len(numbers))
+    parts[0::2] = prefixes
+    parts[1::2] = _texts(numbers)
+    return b"".join(parts)
 
 
 def _texts(numbers: list[float]) -> list[bytes]:
@@ -185,25 +217,30 @@ def _texts(numbers: list[float]) -> list[bytes]:
 
 
 class _Flat(NamedTuple):
-    """The key of a plain sample of a histogram or summary."""
+    """The key of a plain sample of a histogram or summary: what is behind its name, its bound, its labels."""
 
     suffix: str
     bound: str
-    key: Labels
+    labels: Labels
+
+
+def _flat(family: Family) -> list[tuple[_Flat, float]]:
+    """Return the samples of a histogram or summary as plain samples."""
+    return list(chain.from_iterable(map(_flattened, family.samples.items())))
 
 
 def _flattened(sample: tuple[Labels, Any]) -> Iterator[tuple[_Flat, float]]:
-    key, value = sample
+    labels, value = sample
     if isinstance(value, Histogram):
         for bound, count in value.buckets:
-            yield _Flat("_bucket", f'le="{_bound(bound)}"', key), count
+            yield _Flat("_bucket", f'le="{_bound(bound)}"', labels), count
         if not value.buckets or value.buckets[-1][0] != inf:
-            yield _Flat("_bucket", 'le="+Inf"', key), value.count
+            yield _Flat("_bucket", 'le="+Inf"', labels), value.count
     elif isinstance(value, Summary):
         for quantile, number in value.quantiles:
-            yield _Flat("", f'quantile="{_bound(quantile)}"', key), number
-    yield _Flat("_sum", "", key), value.sum
-    yield _Flat("_count", "", key), value.count
+            yield _Flat("", f'quantile="{_bound(quantile)}"', labels), number
+    yield _Flat("_sum", "", labels), value.sum
+    yield _Flat("_count", "", labels), value.count
 
 
 def _bound(number: float) -> str:

@@ -85,9 +85,9 @@ def keyed(samples: Samples) -> dict[Labels, Value]:
     """Return samples as a mapping from label values. With a single label, its values may be given as plain strings."""
     if type(samples) is float or isinstance(samples, int | float | Histogram | Summary):
         return {(): samples}
-    mapping: dict[Any, Value] = dict(samples)
-    if mapping and isinstance(next(iter(mapping)), str):
-        return {(key,): value for key, value in mapping.items()}
+    mapping: dict[Any, Value] = samples if type(samples) is dict else dict(samples)
+    for key in mapping:
+        return {(key,): value for key, value in mapping.items()} if isinstance(key, str) else mapping
     return mapping
 
 
@@ -135,6 +135,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     families: tuple[Family, ...]
     timestamp: float
     """When it was taken, in seconds since 1970."""
+    shape: tuple[object, ...] | None = None
+    """Equal in two snapshots that differ in their numbers only; None where that is not known."""
 
     @property
     def series(self) -> int:

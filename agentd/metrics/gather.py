@@ -6,15 +6,19 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from agentd.metrics.assembly import assemble
+from agentd.metrics.assembly import Rejection, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
 from agentd.metrics.rules import Rules
+from agentd.metrics.shape import Outline, Shape
 from agentd.metrics.slot import Outcome, Slot
 
 log = logging.getLogger(__name__)
 
 STALE_AFTER = 3
 """Intervals for which the last good answer of a scheduled collector is shown."""
+
+UNITED = 16
+"""Shapes that are remembered: scrapes may ask for parts."""
 
 SLICE = 0.005
 """Seconds of collecting on the event loop after which other tasks get their turn."""
@@ -67,6 +71,9 @@ class Gatherer:
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: set[asyncio.Task[None]] = set()
+        self._own = Outline()
+        self._united: set[Shape] = set()  # shapes of answers in which no two families have one name
+        self._named: set[str] = set()
 
     def start(self, slots: Iterable[Slot]) -> None:
         """Take these collectors, and begin the schedules of those that have an interval."""
@@ -98,19 +105,35 @@ class Gatherer:
         slots = self._selected(only, exclude)
         outcomes = await self._outcomes(slots, deadline)
         parts = [(slot.name, outcome.families) for slot, outcome in outcomes if outcome is not None]
-        parts.append(("", self._about(outcomes)))
-        parts += (("", list(source())) for source in self.sources)
-        families, rejections = assemble(parts)
+        shape = tuple([each for _, outcome in outcomes if outcome is not None for each in outcome.shape])
+        own = self._about(outcomes)
+        for source in self.sources:
+            own += source()
+        parts.append(("", own))
+        shape += self._own.follow(own)
+        if shape in self._united:
+            families = [family for _, part in parts for family in part]
+        else:
+            families, rejections = assemble(parts)
+            self._reject(rejections)
+            if sum(len(part) for _, part in parts) == len(families):
+                if len(self._united) >= UNITED:
+                    self._united.clear()
+                self._united.add(shape)
+        if not rules:
+            return Snapshot(tuple(families), time.time(), shape if shape in self._united else None)
+        families, clashes = assemble([("", rules.apply(families))])
+        for _, clash in clashes:
+            log.debug("left out after renaming (%s): %s", clash.reason, clash.what)
+        return Snapshot(tuple(families), time.time())
+
+    def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
         for name, rejection in rejections:
             if name in self.slots:
                 self.slots[name].reject([rejection])
-            else:
+            elif rejection.what not in self._named:
+                self._named.add(rejection.what)
                 log.warning("left out (%s): %s", rejection.reason, rejection.what)
-        if rules:
-            families, clashes = assemble([("", rules.apply(families))])
-            for _, clash in clashes:
-                log.debug("left out after renaming (%s): %s", clash.reason, clash.what)
-        return Snapshot(tuple(families), time.time())
 
     def _selected(self, only: Collection[str] | None, exclude: Collection[str]) -> list[Slot]:
         if only is not None:

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from math import inf
 
-from prometheus_client.process_collector import ProcessCollector
-
 from agentd import __version__
-from agentd.metrics.admission import from_client
 from agentd.metrics.family import Family, Histogram, Metric, gauge
+from agentd.metrics.process import ProcessMetrics
 
 LAG_EVERY = 2.0
 """Seconds between two measurements of how late the event loop is."""
@@ -50,7 +48,7 @@ class SelfMetrics:
         self._lag_counts = [0] * len(LAG_BOUNDS)
         self._lag_sum = 0.0
         self._build = self.build_info({(__version__, platform.python_version()): 1.0})
-        self._process = ProcessCollector(registry=None)
+        self._process = ProcessMetrics()
 
     def families(self) -> Iterator[Family]:
         """Return all of them as they are now, ``process_*`` of this process included."""
@@ -60,8 +58,7 @@ class SelfMetrics:
         yield self.reload_timestamp(self.configured_at)
         yield self.lag(self._lag())
         yield self.workers(float(self.worker_threads))
-        for metric in self._process.collect():
-            yield from from_client(metric)
+        yield from self._process.families()
 
     async def measure_lag(self) -> None:
         """Observe the lag of the event loop, until cancelled."""
@@ -82,5 +79,10 @@ class SelfMetrics:
 
 
 def declared() -> Iterable[Metric]:
-    """Return what is declared above, for the reference page."""
-    return [metric for metric in vars(SelfMetrics).values() if isinstance(metric, Metric)]
+    """Return what is declared above and in ``process``, for the reference page."""
+    return [
+        metric
+        for owner in (SelfMetrics, ProcessMetrics)
+        for metric in vars(owner).values()
+        if isinstance(metric, Metric)
+    ]

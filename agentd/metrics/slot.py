@@ -13,6 +13,7 @@ import msgspec
 from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
+from agentd.metrics.shape import Shape
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData
 
@@ -28,12 +29,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """Seconds that the run took."""
     at: float
     """When it ended, by the monotonic clock."""
+    series: int = 0
+    shape: Shape = ()
     error: str = ""
-
-    @property
-    def series(self) -> int:
-        """How many series it brought."""
-        return sum(len(family.samples) for family in self.families)
 
 
 class Slot:
@@ -116,7 +114,7 @@ class Slot:
         self.timeouts += 1
         error = f"no answer within the {waited:.3g} s that the reader could wait"
         self._say(logging.WARNING, f"timed out: {error}; its series are left out")
-        return Outcome("timed out", [], waited, self._clock.monotonic(), error)
+        return Outcome("timed out", [], waited, self._clock.monotonic(), error=error)
 
     async def stop(self) -> None:
         """End a run that is under way, without waiting for one that does not want to end."""
@@ -195,7 +193,9 @@ class Slot:
         self, status: Literal["ok", "no data", "failed", "timed out"], families: list[Family], error: str = ""
     ) -> None:
         now = self._clock.monotonic()
-        self.last = Outcome(status, families, now - self._begun, now, error)
+        series = sum([len(family.samples) for family in families])
+        shape = () if status != "ok" else (self._transformed if self._transform else self._admission).shape
+        self.last = Outcome(status, families, now - self._begun, now, series, shape, error)
         if status == "ok":
             self.good = self.last
 

@@ -14,6 +14,10 @@ DEADLINE = 10.0
 """Seconds a scrape may take where it does not say so itself: Prometheus's default timeout."""
 
 
+REMEMBERED = 32
+"""Combinations of Accept headers of which is remembered what they come to."""
+
+
 class PrometheusConfig(Config):
     """Options of the Prometheus exporter."""
 
@@ -41,6 +45,7 @@ class Prometheus(Exporter[PrometheusConfig]):
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]  # handed on as they came
         self._answered = Counter({"200": 0, "500": 0, "503": 0})
         self._in_flight = 0
+        self._negotiated: dict[tuple[str, str], tuple[bool, bool]] = {}
 
     def routes(self) -> Iterable[Route]:
         """Return the routes of the metrics and of the landing page."""
@@ -71,7 +76,8 @@ class Prometheus(Exporter[PrometheusConfig]):
             self._answered[str(status)] += 1
 
     async def _scrape(self, request: web.BaseRequest) -> web.Response:
-        only, exclude = request.query.getall("collect[]", []), request.query.getall("exclude[]", [])
+        query = request.query
+        only, exclude = query.getall("collect[]", []), query.getall("exclude[]", [])
         if only and exclude:
             return web.Response(status=400, text="collect[] and exclude[] cannot be used together\n")
         try:
@@ -82,13 +88,23 @@ class Prometheus(Exporter[PrometheusConfig]):
             )
         except LookupError as error:
             return web.Response(status=400, text=f"collect[]: no collector named {error} is enabled\n")
-        openmetrics = prefers_openmetrics(request.headers.get("Accept", ""))
-        gzip = accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        openmetrics, gzip = self._negotiate(
+            request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", "")
+        )
         body = await self.render(snapshot, format="openmetrics" if openmetrics else "text", gzip=gzip)
         headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
         return web.Response(body=body, headers=headers)
+
+    def _negotiate(self, accept: str, accept_encoding: str) -> tuple[bool, bool]:
+        # A Prometheus sends the same two headers with every scrape.
+        asked = (accept, accept_encoding)
+        if asked not in self._negotiated:
+            if len(self._negotiated) > REMEMBERED:
+                self._negotiated.clear()
+            self._negotiated[asked] = prefers_openmetrics(accept), accepts_gzip(accept_encoding)
+        return self._negotiated[asked]
 
     async def landing(self, _request: web.BaseRequest, _principal: Principal) -> web.Response:
         """Show a person where things are."""

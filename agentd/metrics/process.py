@@ -1,0 +1,53 @@
+"""What the agent's own process costs, under the names that all Prometheus client libraries use (``process_*``)."""
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+
+from agentd.host import Host
+from agentd.metrics.family import Family, counter, gauge
+
+
+class ProcessMetrics:
+    """Metrics of this process, from proc_pid_stat(5) and proc_pid_fd(5); none where there is no procfs."""
+
+    cpu = counter("process_cpu_seconds_total", "CPU time that this process has used, in the kernel too, in seconds.")
+    virtual = gauge("process_virtual_memory_bytes", "Address space of this process, in bytes.")
+    resident = gauge("process_resident_memory_bytes", "Memory of this process that lies in RAM, in bytes.")
+    started = gauge("process_start_time_seconds", "When this process began, in seconds since 1970.")
+    open_fds = gauge("process_open_fds", "Files, sockets and the like that this process has open.")
+    max_fds = gauge("process_max_fds", "How many of them it may have open.")
+
+    def __init__(self) -> None:
+        self._host = Host()
+        self._page = resource.getpagesize()
+        self._started = _start_time(self._host)
+
+    def families(self) -> Iterator[Family]:
+        """Return them as they are now."""
+        try:
+            # Behind the name, which may hold anything, in the order of proc_pid_stat(5), where state is field 3.
+            fields = self._host.proc("self/stat").rpartition(b")")[2].split()
+            folder = f"{self._host.paths.procfs}/self/fd"
+            # Since Linux 6.2 the size of this folder is the number of files; before, they had to be listed.
+            files = os.stat(folder).st_size or len(os.listdir(folder)) - 1
+            virtual, resident = float(fields[20]), float(fields[21]) * self._page
+        except (OSError, ValueError, IndexError):
+            return
+        yield self.cpu(time.process_time())
+        yield self.virtual(virtual)
+        yield self.resident(resident)
+        if self._started is not None:
+            yield self.started(self._started)
+        yield self.open_fds(float(files))
+        yield self.max_fds(float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+
+
+def _start_time(host: Host) -> float | None:
+    try:
+        ticks = float(host.proc("self/stat").rpartition(b")")[2].split()[19])
+        booted = next(line for line in host.proc("stat").splitlines() if line.startswith(b"btime "))
+        return float(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None

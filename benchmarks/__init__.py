@@ -1,0 +1,1 @@
+"""agentd beside its peers, in one run, in turn: `make bench`, or `python -m benchmarks NAME…`."""
