@@ -70,7 +70,7 @@ def slot_for(running: Running, registry: Registry, workers: Workers) -> Slot | N
         timeout=COLLECTOR_TIMEOUT if keys.timeout is None else keys.timeout,
         max_series=keys.max_series,
         interval=plugin.interval if keys.interval is None else keys.interval,
-        threaded=keys.isolation == "thread",
+        threaded=None if keys.isolation is None else keys.isolation == "thread",
         transform=registry.transform if registry.implemented("agentd_families") else None,
     )
     return running.slot

@@ -5,26 +5,26 @@ are UTF-8 text, values are floats, no series appears twice, and no collector sho
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 
 from agentd.metrics.assembly import Rejection, merge, short
+from agentd.metrics.client import from_client
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
 from agentd.metrics.shape import Outline, Shape
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-_KINDS = ("counter", "gauge", "unknown", "histogram", "summary")
-_OF_CLIENT: dict[str, Kind] = {"counter": "counter", "gauge": "gauge", "info": "gauge", "stateset": "gauge"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_KINDS: tuple[Kind, ...] = ("counter", "gauge", "unknown", "histogram", "summary")
 _DISTRIBUTIONS = frozenset({"histogram", "summary"})
 _FAMILIES: frozenset[type] = frozenset({Family})
 _FLOATS: frozenset[type] = frozenset({float})
-_EMPTY_LIMIT = 1000
-"""Families without samples after which a collector that never ends is stopped all the same."""
+_VAIN_LIMIT = 1000
+"""Items without a sample after which a collector that never ends is stopped all the same."""
 
 
 class Admission:
@@ -34,6 +34,7 @@ class Admission:
         self._max_series = max_series
         self._outline = Outline()
         self._plain = False
+        self._left = max_series
         self._rejections: list[Rejection] = []
 
     @property
@@ -46,14 +47,21 @@ class Admission:
 
         Reads no further than the budget reaches, so a generator need not end. What iterating raises is passed on.
         """
-        unchanged = self._unchanged(returned) if self._plain and type(returned) is list else None
-        if unchanged is not None:
-            return unchanged, []
+        if self._plain:
+            rest = iter(returned)
+            begin = list(islice(rest, len(self._outline) + 1))
+            unchanged = self._unchanged(begin)
+            if unchanged is not None:
+                return unchanged, []
+            returned = chain(begin, rest)
         self._rejections = []
+        self._left = self._max_series
+        self._plain = True
         families = self._inspected(returned)
         self._outline.follow(families)
         # Only an answer that was good as it came may be waved through the next time.
-        self._plain = not self._rejections and not any(family.kind in _DISTRIBUTIONS for family in families)
+        if self._rejections or any(family.kind in _DISTRIBUTIONS for family in families):
+            self._plain = False
         return families, self._rejections
 
     def _unchanged(self, returned: list[Any]) -> list[Family] | None:
@@ -75,81 +83,103 @@ class Admission:
         ]
 
     def _inspected(self, returned: Iterable[Any]) -> list[Family]:
-        families: dict[str, Family] = {}
-        left, empty = self._max_series, 0
-        for family in chain.from_iterable(map(self._families, returned)):
-            size = len(family.samples)
-            if size > left:
-                self._reject("max_series", f"{family.name} and what follows: more than {self._max_series} series")
-                family.samples = dict(list(family.samples.items())[:left])
-            if family.samples:
-                earlier = families.setdefault(family.name, family)
-                if earlier is not family:
-                    self._rejections += merge(earlier, family)
-            left -= size
-            empty += not size
-            if left < 0 or len(self._rejections) > self._max_series:
+        parts: dict[str, list[Family]] = {}
+        in_vain = 0
+        for item in returned:
+            before = self._left
+            for family in self._families(item):
+                checked = self._checked(family)
+                if checked is not None:
+                    parts.setdefault(checked.name, []).append(checked)
+                if self._left < 0:
+                    break
+            in_vain += self._left == before
+            if self._left < 0:
                 break
-            if empty > _EMPTY_LIMIT:
-                self._reject("empty", f"more than {_EMPTY_LIMIT} families without samples")
+            if in_vain > _VAIN_LIMIT:
+                self._reject("empty", f"what follows: {in_vain} items were without any sample")
                 break
-        return list(families.values())
+        for first, *others in parts.values():
+            self._rejections += merge(first, others)
+        return [first for first, *_ in parts.values() if first.samples]
 
-    def _families(self, item: Any) -> Iterator[Family]:
+    def _families(self, item: Any) -> Iterable[Family]:
         if isinstance(item, Family):
-            checked = map(self._checked, (item,))
-        elif isinstance(item, ClientMetric):
-            checked = map(self._checked, from_client(item))
-        else:
+            return (item,)
+        if not isinstance(item, ClientMetric):
             self._reject("type", f"{short(item)} is no family")
-            return
-        yield from filter(None, checked)
+            return ()
+        try:
+            return list(from_client(item))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            self._reject("family", f"{short(item)}: {type(error).__name__}: {error}")
+            return ()
 
     def _checked(self, family: Family) -> Family | None:
         try:
-            self._check_shape(family)
-            samples = self._check_keys(family, dict(family.samples))
-            if family.kind in _DISTRIBUTIONS:
-                samples = self._check_distributions(family, samples)
+            checked = self._bare(family)
+            checked.samples = self._check_keys(checked, self._within_budget(family))
+            if checked.kind in _DISTRIBUTIONS:
+                checked.samples = self._check_distributions(checked, checked.samples)
             else:
-                samples = self._check_numbers(family, samples)
+                checked.samples = self._check_numbers(checked, checked.samples)
         except (ValueError, TypeError, AttributeError) as error:
             self._reject("family", f"{short(family.name)}: {error}")
             return None
-        return Family(family.name, family.kind, family.help, family.label_names, samples)
+        return checked
 
-    def _check_shape(self, family: Family) -> None:
-        if not isinstance(family.name, str) or not _NAME.fullmatch(family.name):
+    def _bare(self, family: Family) -> Family:
+        """Return a family like this one, without samples, all of its texts being plain ones."""
+        name, kind, text, labels = family.name, family.kind, family.help, family.label_names
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError("not a valid metric name")
-        if family.kind not in _KINDS:
-            raise ValueError(f"{family.kind!r} is no kind of metric")
-        if not isinstance(family.help, str):
+        if kind not in _KINDS:
+            raise ValueError(f"{short(kind)} is no kind of metric")
+        if not isinstance(text, str):
             raise TypeError("its help is no text")
-        names = family.label_names
-        if not isinstance(names, tuple) or len(set(names)) != len(names):
-            raise ValueError(f"its label names are no tuple of distinct names: {short(names)}")
-        reserved = {"histogram": "le", "summary": "quantile"}.get(family.kind)
-        for name in names:
-            if not isinstance(name, str) or not _LABEL.fullmatch(name) or name == reserved:
-                raise ValueError(f"{short(name)} is not a valid label name")
+        if not isinstance(labels, tuple):
+            raise TypeError(f"its label names are no tuple: {short(labels)}")
+        reserved = {"histogram": "le", "summary": "quantile"}.get(kind)
+        for label in labels:
+            if not isinstance(label, str) or not _LABEL.fullmatch(label) or label == reserved:
+                raise ValueError(f"{short(label)} is not a valid label name")
+        if any(type(each) is not str for each in (name, kind, text, *labels)):
+            self._plain = False
+        names = tuple(map(str.__str__, labels))
+        if len(set(names)) != len(names):
+            raise ValueError(f"its label names are not distinct: {short(labels)}")
+        return Family(str.__str__(name), _KINDS[_KINDS.index(kind)], str.__str__(text), names, {})
+
+    def _within_budget(self, family: Family) -> dict[Any, Any]:
+        """Return a copy of the samples (the plugin may go on changing its own), as many as may still be looked at."""
+        samples = family.samples
+        if not isinstance(samples, Mapping):
+            raise TypeError("its samples are no mapping")
+        left, self._left = self._left, self._left - len(samples)
+        if self._left >= 0:
+            return dict(samples)
+        self._reject("max_series", f"{family.name} and what follows: more than {self._max_series} series")
+        return dict(islice(samples.items(), left))
 
     def _check_keys(self, family: Family, samples: dict[Any, Any]) -> dict[Labels, Any]:
         checked: dict[Labels, Any] = {}
         seen: set[frozenset[tuple[str, str]]] = set()
         for key, value in samples.items():
             try:
-                labels = tuple(_text(text) for text in key)
-                identity = frozenset(
-                    (name, text) for name, text in zip(family.label_names, labels, strict=True) if text
-                )
+                if not isinstance(key, tuple):
+                    raise TypeError("are no tuple")
+                labels = tuple(map(_text, key))
+                identity = distinct(family.label_names, labels)
             except (TypeError, ValueError) as error:
                 self._reject("labels", f"{family.name}: label values {short(key)}: {error}")
                 continue
             if identity in seen:
-                # An empty label is the same to Prometheus as none, and what is no UTF-8 may have become the same text.
+                # What is no UTF-8 may have become the same text.
                 self._reject("duplicate", f"{family.name}: label values {short(key)}: this series was there already")
                 continue
             seen.add(identity)
+            if any(map(is_not, map(type, key), map(type, labels))):
+                self._plain = False
             checked[labels] = value
         return checked
 
@@ -158,7 +188,7 @@ class Admission:
         for key, value in samples.items():
             try:
                 checked[key] = _number(value)
-            except (TypeError, ValueError, OverflowError) as error:
+            except (TypeError, ValueError) as error:
                 self._reject("value", f"{family.name}: {short(value)}: {error}")
         return checked
 
@@ -171,49 +201,15 @@ class Admission:
                     raise TypeError(f"expected a {wanted.__name__}")
                 pairs = value.buckets if isinstance(value, Histogram) else value.quantiles
                 numbers = tuple((_number(bound), _number(number)) for bound, number in pairs)
-                if any(one[0] >= two[0] for one, two in pairwise(numbers)):
+                if not all(map(lt, (-inf, *bounds), (*bounds, nan))):
                     raise ValueError("bounds must ascend")
                 checked[key] = wanted(numbers, _number(value.count), _number(value.sum))
-            except (TypeError, ValueError, OverflowError) as error:
+            except (TypeError, ValueError) as error:
                 self._reject("value", f"{family.name}: {short(value)}: {error}")
         return checked
 
     def _reject(self, reason: str, what: str) -> None:
         self._rejections.append(Rejection(reason, what))
-
-
-def from_client(metric: ClientMetric) -> Iterator[Family]:
-    """Turn a metric of prometheus_client into families; ``_created`` series and exemplars are left out."""
-    if metric.type in ("histogram", "summary"):
-        yield _distribution(metric)
-        return
-    kind = _OF_CLIENT.get(metric.type, "unknown")
-    by_name: dict[str, list[Any]] = {}
-    for sample in metric.samples:
-        if not sample.name.endswith("_created") or metric.type not in ("counter", "gaugehistogram"):
-            by_name.setdefault(sample.name, []).append(sample)
-    for name, samples in by_name.items():
-        names = tuple(dict.fromkeys(label for sample in samples for label in sample.labels))
-        values = {tuple(map(sample.labels.get, names)): sample.value for sample in samples}
-        yield Family(name, kind, metric.documentation, names, values)
-
-
-def _distribution(metric: ClientMetric) -> Family:
-    bound_label = "le" if metric.type == "histogram" else "quantile"
-    names = tuple(dict.fromkeys(name for sample in metric.samples for name in sample.labels if name != bound_label))
-    bounds: dict[Labels, dict[float, float]] = {}
-    totals: dict[Labels, Counter[str]] = {}
-    for sample in metric.samples:
-        key = tuple(map(sample.labels.get, names))
-        if bound_label in sample.labels:
-            bounds.setdefault(key, {})[float(sample.labels[bound_label])] = sample.value
-        totals.setdefault(key, Counter())[sample.name.removeprefix(metric.name)] = sample.value  # type: ignore[assignment]
-    make = Histogram if metric.type == "histogram" else Summary
-    samples: dict[Labels, Value] = {
-        key: make(tuple(sorted(bounds.get(key, {}).items())), total["_count"], total["_sum"])
-        for key, total in totals.items()
-    }
-    return Family(metric.name, "histogram" if make is Histogram else "summary", metric.documentation, names, samples)
 
 
 def _text(value: Any) -> str | None:
@@ -223,20 +219,14 @@ def _text(value: Any) -> str | None:
         return value.decode("utf-8", "replace")
     if not isinstance(value, str):
         raise TypeError(f"{short(value)} is no text")
-    if value.isascii():
-        return str(value)
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _has_surrogate(value) else str(value)
-
-
-def _has_surrogate(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    # A member of an enumeration, say, does not print itself as the text that it is.
+    return str.__str__(value) if value.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", str.__str__(value))
 
 
 def _number(value: Any) -> float:
     if isinstance(value, str | bytes | bytearray):
         raise TypeError("a text is no number")
-    return float(value)
+    try:
+        return float(value)
+    except Exception as error:  # a __float__ may raise anything
+        raise ValueError(str(error) or type(error).__name__) from error

@@ -1,10 +1,11 @@
 """The answers of all collectors -> one set of families with distinct names. Where two disagree, the first wins."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
-from agentd.metrics.family import Family
+from agentd.metrics.family import Family, Labels
 
 _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 
@@ -34,7 +35,7 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
                 if name not in copied:
                     copied.add(name)
                     first = families[name] = copy(first)
-                rejections += ((plugin, rejection) for rejection in merge(first, copy(family)))
+                rejections += ((plugin, rejection) for rejection in merge(first, [copy(family)]))
                 continue
             suffixed = [name + suffix for suffix in _SUFFIXES.get(family.kind, ())]
             if name in taken or (suffixed and any(each in families or each in taken for each in suffixed)):
@@ -47,25 +48,41 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
     return list(families.values()), rejections
 
 
-def merge(first: Family, second: Family) -> list[Rejection]:
-    """Add to ``first`` the samples that a second family of that name brings; return what had to be left out.
+def merge(first: Family, others: Sequence[Family]) -> list[Rejection]:
+    """Add to ``first`` the samples that further families of that name bring; return what had to be left out.
 
     The first wins: a family of another kind is left out whole, and so is each series that is there already. Where their
-    label names differ, both get all of them, and samples lack those that they had not. Changes both.
+    label names differ, all get all of them, and samples lack those that they had not. Changes all of them.
     """
-    if second.kind != first.kind:
-        return [Rejection("conflict", f"{second.name}: is a {second.kind} here, and was a {first.kind} before")]
-    if second.label_names != first.label_names:
-        union = tuple(dict.fromkeys(first.label_names + second.label_names))
-        _relabel(first, union)
-        _relabel(second, union)
-    rejections = []
-    for key, value in second.samples.items():
-        if key in first.samples:
-            rejections.append(Rejection("duplicate", f"{second.name}: label values {short(key)}: was there already"))
-        else:
-            first.samples[key] = value
+    alike = [first, *(other for other in others if other.kind == first.kind)]
+    rejections = [
+        Rejection("conflict", f"{other.name}: is a {other.kind} here, and was a {first.kind} before")
+        for other in others
+        if other.kind != first.kind
+    ]
+    names = tuple(dict.fromkeys(chain.from_iterable(family.label_names for family in alike)))
+    for family in alike:
+        if family.label_names != names:
+            _relabel(family, names)
+    seen: set[frozenset[tuple[str, str]]] | None = None
+    for key, value in chain.from_iterable(other.samples.items() for other in alike[1:]):
+        double = key in first.samples
+        if not double and not all(key):  # only then may it be the same series although the keys differ
+            if seen is None:
+                seen = {distinct(names, other) for other in first.samples}
+            double = distinct(names, key) in seen
+        if double:
+            rejections.append(Rejection("duplicate", f"{first.name}: label values {short(key)}: was there already"))
+            continue
+        first.samples[key] = value
+        if seen is not None:
+            seen.add(distinct(names, key))
     return rejections
+
+
+def distinct(names: Labels, values: Labels) -> frozenset[tuple[str | None, str]]:
+    """Return what tells a series from others of its name: to Prometheus, an empty label is the same as none."""
+    return frozenset((name, value) for name, value in zip(names, values, strict=True) if value)
 
 
 def copy(family: Family) -> Family:

@@ -34,6 +34,9 @@ CONTENT_TYPES: Mapping[Format, str] = {
 BLOCK = 5000
 """Samples that are rendered without giving way to other tasks: about a millisecond's work."""
 
+FAMILIES = 100
+"""Families that are looked at without giving way."""
+
 PLANS = 4
 """Shapes for which the whole is remembered: scrapes may ask for parts."""
 
@@ -52,6 +55,16 @@ def compress(body: bytes) -> bytes:
     """Return a body as gzip, by isal where it is installed (three times as fast as zlib, at the same size)."""
     compressed: bytes = _gzip.compress(body, 1)
     return compressed
+
+
+_BOUND = {"histogram": "le", "summary": "quantile"}
+"""By kind, the label that belongs to the format."""
+
+_SERIES = {
+    "histogram": ("", "_bucket", "_sum", "_count", "_created"),
+    "summary": ("", "_sum", "_count", "_created"),
+}
+"""By kind, the endings of the names that are a family's own in OpenMetrics."""
 
 
 class Renderer:
@@ -101,7 +114,7 @@ class Renderer:
         """Put together the prefixes of all samples, learning those that are new and giving way now and then."""
         self._rendering += 1
         rendering = self._rendering
-        names = {family.name for family in families}
+        names = {family.name + suffix for family in families for suffix in _SERIES.get(family.kind, ("",))}
         prefixes: list[bytes] = []
         distributions: dict[int, list[_Flat]] = {}
         for index, family in enumerate(families):
@@ -115,6 +128,8 @@ class Renderer:
             if family.kind in ("histogram", "summary"):
                 keys = distributions[index] = [key for key, _ in _flat(family)]
             prefixes += entry.prefixes if keys == entry.keys else (yield from entry.learn(keys))
+            if index % FAMILIES == 0:
+                yield b""
         stale = [name for name, entry in self._entries.items() if entry.used <= rendering - KEPT_FOR]
         for name in stale:
             del self._entries[name]
@@ -150,12 +165,13 @@ class _Entry:
     def __init__(self, family: Family, names: Container[str], extra: Mapping[str, str], format_: Format) -> None:
         self._of = (family.kind, family.help, family.label_names)
         self._name = family.name
-        self._extra = [f'{name}="{_escaped(text)}"' for name, text in extra.items() if name not in family.label_names]
+        own = (*family.label_names, _BOUND.get(family.kind))
+        self._extra = [f'{name}="{_escaped(text)}"' for name, text in extra.items() if name not in own]
         # In OpenMetrics the family of a counter is named without _total. A counter that has another name, or whose
-        # family would then be named like another one, is of unknown kind: its series keep the names that they have.
+        # family would then claim the name of other series, is of unknown kind: its series keep the names they have.
         counter = format_ == "openmetrics" and family.kind == "counter"
         self._base = family.name.removesuffix("_total") if counter and family.name.endswith("_total") else ""
-        self._clash = self._base in names
+        self._clash = self._clashes(names)
         shown, kind, text = family.name, str(family.kind), family.help.replace("\\", r"\\").replace("\n", r"\n")
         if format_ == "openmetrics":
             text = text.replace('"', r"\"")  # the older format does not know this escape
@@ -173,8 +189,11 @@ class _Entry:
     def fits(self, family: Family, names: Container[str]) -> bool:
         """Say whether the heading is that of this family, among families of these names."""
         return self._of == (family.kind, family.help, family.label_names) and (
-            not self._base or self._clash == (self._base in names)
+            not self._base or self._clash == self._clashes(names)
         )
+
+    def _clashes(self, names: Container[str]) -> bool:
+        return self._base in names or f"{self._base}_created" in names
 
     def learn(self, keys: list[Any]) -> Generator[bytes, None, list[bytes]]:
         """Return the prefixes for these keys, giving way now and then; those that have gone are forgotten."""

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
 
 from agentd.metrics.assembly import Rejection, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
@@ -22,6 +23,8 @@ UNITED = 16
 
 SLICE = 0.005
 """Seconds of collecting on the event loop after which other tasks get their turn."""
+
+_inline = attrgetter("inline")
 
 Source = Callable[[], Iterable[Family]]
 
@@ -145,17 +148,15 @@ class Gatherer:
     async def _outcomes(self, slots: Sequence[Slot], deadline: float) -> list[tuple[Slot, Outcome | None]]:
         begun = time.monotonic()
         due = begun + deadline
-        waiting = {}
-        for slot in slots:  # those that take their time begin first, and go on while the others are asked here
-            if slot.interval is None and not slot.inline:
+        waiting: dict[str, asyncio.Future[None]] = {}
+        turn = begun
+        # Those that take their time begin first, and go on while the others are asked here.
+        for slot in sorted(slots, key=_inline):
+            if slot.interval is None:
                 settled = slot.begin(due)
                 if settled is not None:
                     waiting[slot.name] = settled
-        turn = time.monotonic()
-        for slot in slots:
-            if slot.interval is None and slot.inline:
-                slot.run_inline(due)
-                if time.monotonic() - turn > SLICE:
+                elif time.monotonic() - turn > SLICE:
                     await asyncio.sleep(0)
                     turn = time.monotonic()
         if waiting:
@@ -198,9 +199,6 @@ class Gatherer:
         wait = random.uniform(0, interval)
         while True:
             due = time.monotonic() + slot.timeout
-            if slot.inline:
-                slot.run_inline(due)
-            elif not slot.running:
-                slot.begin(due)
+            slot.begin(due)
             await asyncio.sleep(wait)
             wait = interval

@@ -25,6 +25,9 @@ class Outline:
         self._heads: list[Any] = []
         self._keys: list[list[Any]] = []
 
+    def __len__(self) -> int:
+        return len(self._heads)
+
     def follow(self, families: Sequence[Family]) -> Shape:
         """Return the shape of these families: that of the last ones, or a new one."""
         if not self.matches(families, list(map(_samples, families))):

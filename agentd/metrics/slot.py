@@ -5,7 +5,7 @@ import inspect
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +17,7 @@ from agentd.metrics.shape import Shape
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData
 
+Admitted = tuple[list[Family], list[Rejection]]
 Transform = Callable[[str, Sequence[Family]], Sequence[Family]]
 
 
@@ -50,7 +51,7 @@ class Slot:
         timeout: float,
         max_series: int,
         interval: float | None = None,
-        threaded: bool = False,
+        threaded: bool | None = None,
         transform: Transform | None = None,
     ) -> None:
         self.collector = collector
@@ -65,49 +66,47 @@ class Slot:
         self._workers = workers
         self._clock = collector.clock
         self._admission = Admission(max_series)
-        self._asynchronous = inspect.iscoroutinefunction(collector.collect)
-        self._threaded = not self._asynchronous and (collector.blocking or threaded)
+        asynchronous = inspect.iscoroutinefunction(collector.collect)
+        self._threaded = not asynchronous and (collector.blocking if threaded is None else threaded)
+        self.inline = not asynchronous and not self._threaded
+        """Whether a collection is done at once, on the event loop, as a rule: a plain ``collect`` may return something
+        to await where it finds that it has to wait."""
         self._transform = transform
         self._transformed = Admission(max_series)
-        self._task: asyncio.Task[tuple[list[Family], list[Rejection]]] | None = None
+        self._task: asyncio.Task[Admitted] | None = None
         self._begun = 0.0
         self._settled: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._named: set[str] = set()
 
     @property
-    def inline(self) -> bool:
-        """Whether a collection is done at once, on the event loop."""
-        return not self._asynchronous and not self._threaded
-
-    @property
     def running(self) -> bool:
         """Whether a run is under way, or hangs."""
         return self._task is not None
 
-    def run_inline(self, deadline: float) -> None:
-        """Collect now. Only for collectors that are ``inline``."""
-        self._begin(deadline)
+    def begin(self, deadline: float) -> "asyncio.Future[None] | None":
+        """Begin a run, or join the present one; return what to wait for, or None where there is nothing to wait for.
+
+        There is nothing where the run is done already (see ``inline``), and where it hangs.
+        """
+        if self._task is not None:
+            return self._settled
+        self._begun = self._clock.monotonic()
+        self.collector.context.deadline = min(deadline, self._begun + self.timeout)
+        if self._threaded:
+            return self._follow(self._workers.run(self._collect))
         try:
-            result = self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # it is not async
+            returned: Any = self.collector.collect()
+            if type(returned) is not list and inspect.isawaitable(returned):
+                return self._follow(self._admit(returned))
+            result = self._admission.admit(returned)
         except NoData as reason:
             self._conclude("no data", [], str(reason))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a plugin raises is its own failure
             self._fail(error)
         else:
             self._accept(*result)
-
-    def begin(self, deadline: float) -> "asyncio.Future[None] | None":
-        """Begin a run, or join the present one; return what to wait for, or None where waiting is in vain."""
-        if self._task is None:
-            loop = asyncio.get_running_loop()
-            self._begin(deadline)
-            self._settled = loop.create_future()
-            coroutine = self._workers.run(self._collect) if self._threaded else self._collect_async()
-            self._task = loop.create_task(coroutine, name=self.key)
-            self._task.add_done_callback(self._ended)
-            self._timer = loop.call_later(self.timeout, self._give_up)
-        return self._settled
+        return None
 
     def miss(self, waited: float) -> Outcome:
         """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
@@ -124,16 +123,20 @@ class Slot:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=0.1)
 
-    def _begin(self, deadline: float) -> None:
-        self._begun = self._clock.monotonic()
-        self.collector.context.deadline = min(deadline, self._begun + self.timeout)
+    def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        self._settled = loop.create_future()
+        self._task = loop.create_task(run, name=self.key)
+        self._task.add_done_callback(self._ended)
+        self._timer = loop.call_later(self.timeout, self._give_up)
+        return self._settled
 
-    def _collect(self) -> tuple[list[Family], list[Rejection]]:
-        return self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # it is not async
+    def _collect(self) -> Admitted:
+        return self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # a thread's is not async
 
-    async def _collect_async(self) -> tuple[list[Family], list[Rejection]]:
+    async def _admit(self, returned: Awaitable[Any]) -> Admitted:
         try:
-            return self._admission.admit(await self.collector.collect())  # type: ignore[misc]  # it is async
+            return self._admission.admit(await returned)
         except SystemExit as error:  # a task that raises this would end the event loop
             raise RuntimeError(f"SystemExit: {error}") from error
 
@@ -142,11 +145,11 @@ class Slot:
         error = f"no answer within its timeout of {self.timeout:g} s"
         self._conclude("timed out", [], error)
         self._say(logging.WARNING, f"{error}; its series are left out, and it is not asked again while it hangs")
-        if self._asynchronous and self._task is not None:
+        if not self._threaded and self._task is not None:
             self._task.cancel()
         self._release()
 
-    def _ended(self, task: "asyncio.Task[tuple[list[Family], list[Rejection]]]") -> None:
+    def _ended(self, task: "asyncio.Task[Admitted]") -> None:
         late = self._settled is None  # given up before
         if self._timer is not None:
             self._timer.cancel()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from agentd.routes import Principal, Route, Scope
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 
 FIRST_REQUEST = 15.0
 """Seconds within which a new connection has to bring a whole request head; a half-open one is closed then."""
+
+IDLE = 330.0
+"""Seconds for which a connection is kept without a further whole request: Prometheus drops its own after 300."""
+
+SENDING = 30.0
+"""Seconds within which a client has to take an answer; one that does not read would keep it in memory for ever."""
 
 SHUTDOWN = 1.0
 """Seconds that requests under way get to end when the server stops."""
@@ -82,7 +89,11 @@ class WebServer:
 
     async def start(self) -> None:
         """Begin to listen. Raises ``ListenError`` in one clear line."""
-        self._server = _Server(self._handle, access_log=None, tcp_keepalive=True)
+        http_log = logging.getLogger(f"{__name__}.http")
+        http_log.addFilter(_is_worth_a_line)
+        self._server = _Server(
+            self._handle, access_log=None, logger=http_log, tcp_keepalive=True, keepalive_timeout=IDLE
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
         try:
@@ -131,6 +142,19 @@ class WebServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._server is not None:
             self._server.heard(request.protocol)
+        response = await self._answer(request)
+        try:
+            async with asyncio.timeout(SENDING):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:  # the client has gone
+            pass
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         route, parts, methods = self._table.resolve(request.method, request.path)
         if route is None:
             if methods:
@@ -149,6 +173,12 @@ class WebServer:
         except Exception:
             log.exception("%s %s failed", request.method, request.path[:200])
             return web.Response(status=500, text="internal error: see the agent's log\n")
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Keep requests that are no HTTP out of the log: whoever reaches the port could fill it with tracebacks."""
+    error = record.exc_info[1] if record.exc_info else None
+    return log.isEnabledFor(logging.DEBUG) or not isinstance(error, HttpProcessingError)
 
 
 def principal_of(request: web.BaseRequest) -> Principal:

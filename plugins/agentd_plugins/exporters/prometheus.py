@@ -87,7 +87,7 @@ class Prometheus(Exporter[PrometheusConfig]):
                 deadline=deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds", "")),
             )
         except LookupError as error:
-            return web.Response(status=400, text=f"collect[]: no collector named {error} is enabled\n")
+            return web.Response(status=400, text=f"collect[]: no collector named {str(error)[:100]} is enabled\n")
         openmetrics, gzip = self._negotiate(
             request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", "")
         )

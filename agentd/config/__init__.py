@@ -1,0 +1,40 @@
+"""The configuration: TOML files in, typed and checked settings out, every error at once.
+
+What describes options to people (``agentd.config.describe``) is imported by the command line alone.
+"""
+
+from agentd.config.problems import DEFAULT, ConfigError, Origin, Problem, suggest
+from agentd.config.resolve import Catalog, core, resolve
+from agentd.config.settings import (
+    AgentSettings,
+    CollectorKeys,
+    ExporterKeys,
+    Instance,
+    Settings,
+    WebSettings,
+    parse_address,
+)
+from agentd.config.source import DEFAULT_FILE, Document, Overrides, find, read
+
+__all__ = [
+    "DEFAULT",
+    "DEFAULT_FILE",
+    "AgentSettings",
+    "Catalog",
+    "CollectorKeys",
+    "ConfigError",
+    "Document",
+    "ExporterKeys",
+    "Instance",
+    "Origin",
+    "Overrides",
+    "Problem",
+    "Settings",
+    "WebSettings",
+    "core",
+    "find",
+    "parse_address",
+    "read",
+    "resolve",
+    "suggest",
+]

@@ -1,0 +1,204 @@
+"""A document and what plugins there are -> settings, or everything that is wrong with it at once."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from agentd.config.convert import to_fields, to_struct, unknown_key
+from agentd.config.problems import ConfigError, Problem, suggest
+from agentd.config.settings import (
+    AgentSettings,
+    CollectorKeys,
+    ExporterKeys,
+    Instance,
+    Kind,
+    Settings,
+    Switches,
+    WebSettings,
+    parse_address,
+)
+from agentd.config.source import UNITED, Document, Overrides
+from agentd.config.spelling import found
+from agentd.host import HostPaths
+from agentd.options import Config
+
+KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys]] = {"collectors": CollectorKeys, "exporters": ExporterKeys}
+SECTIONS = ("agent", "web", "host", *KEYS)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Catalog(Protocol):
+    """What plugins there are: the registry tells."""
+
+    def names(self, kind: str) -> Collection[str]:
+        """Return the names of all plugins of a kind (``collectors``), loaded or not."""
+
+    def defaults(self, kind: str) -> Sequence[str]:
+        """Return the names of those that run without being asked for, in order."""
+
+    def config_type(self, kind: str, plugin: str) -> type[Config] | None:
+        """Load a plugin and return the class of its options; None where it cannot be loaded.
+
+        Asked for enabled plugins only. That one is broken is no error of the configuration.
+        """
+
+
+def core(
+    document: Document, *, overrides: Overrides | None = None
+) -> tuple[AgentSettings, WebSettings, HostPaths, list[Problem]]:
+    """Return the core's own sections, before it is known which plugins there are, and what is wrong with them.
+
+    In the place of a wrong value stands its default, so that checking can go on.
+    """
+    document = document.override(overrides or {})
+    problems = list(document.problems)
+    agent = _section(AgentSettings, "agent", document, problems)
+    web = _section(WebSettings, "web", document, problems)
+    host = _section(HostPaths, "host", document, problems)
+    for label in agent.labels:
+        if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", label):
+            message = "expected a label name: letters, digits and _, no digit first, and not __ first"
+            problems.append(document.problem(("agent", "labels", label), message))
+    for index, address in enumerate(web.listen):
+        try:
+            parse_address(address)
+        except ValueError as error:
+            path = ("web", "listen", str(index))
+            problems.append(document.problem(path, f"{error}; found {found(address)}"))
+    return agent, web, host, problems
+
+
+def resolve(document: Document, catalog: Catalog, *, overrides: Overrides | None = None) -> Settings:
+    """Return the settings that a document comes to. Raises ``ConfigError`` with all that is wrong."""
+    document = document.override(overrides or {})
+    agent, web, host, problems = core(document)
+    for name, value in document.values.items():
+        if name not in SECTIONS:
+            what = "section" if isinstance(value, Mapping) else "key"
+            hint = suggest(name, SECTIONS) or f"; there are the sections {', '.join(SECTIONS)}"
+            problems.append(document.problem((name,), f"no such {what}{hint}"))
+    instances: list[Instance] = []
+    disabled: dict[str, str] = {}
+    for kind in KEYS:
+        resolution = _Kind(kind, document, catalog, problems)
+        instances += resolution.instances()
+        disabled |= resolution.disabled
+    if problems:
+        places = {str(file): index for index, file in enumerate(document.files)}
+        problems.sort(key=lambda problem: _place(problem, places))
+        raise ConfigError(problems)
+    return Settings(agent, web, host, tuple(instances), disabled, document)
+
+
+class _Kind:
+    """The plugins of one kind: which are on, and with which settings."""
+
+    def __init__(self, kind: Kind, document: Document, catalog: Catalog, problems: list[Problem]) -> None:
+        self.disabled: dict[str, str] = {}
+        self._kind = kind
+        self._document = document
+        self._catalog = catalog
+        self._problems = problems
+        self._known = catalog.names(kind)
+        self._sections: dict[str, Mapping[str, Any]] = {}
+
+    def instances(self) -> Iterator[Instance]:
+        table = self._document.values.get(self._kind, {})
+        lists = {name: table[name] for name in UNITED if name in table} if isinstance(table, Mapping) else table
+        switches = Switches(**to_fields(Switches, lists, (self._kind,), self._document, self._problems))
+        if isinstance(table, Mapping):
+            self._sections = dict(self._checked_sections(table))
+        self._check_names(switches)
+        off = {name: self._origin("disable", str(index)) for index, name in enumerate(switches.disable)}
+        self.disabled |= {f"{self._kind}.{name}": f"disabled in {origin}" for name, origin in off.items()}
+        reasons = {name: f"[{self._kind}.{name}] in {self._origin(name)}" for name in self._sections}
+        for index, name in enumerate(switches.enable):
+            reasons[name] = f"enabled in {self._origin('enable', str(index))}"
+        defaults = self._catalog.defaults(self._kind)
+        reasons |= dict.fromkeys(defaults, "default")
+        for name in dict.fromkeys((*defaults, *switches.enable, *self._sections)):
+            instance = self._instance(name, reasons[name], off=name in off)
+            if instance is not None:
+                yield instance
+
+    def _checked_sections(self, table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for name, section in table.items():
+            if name in UNITED:
+                continue
+            path = (self._kind, name)
+            if isinstance(section, Mapping) and re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                yield name, section
+            elif isinstance(section, Mapping):
+                self._reject(path, "expected a name of letters, digits, _ and -")
+            elif name in self._known:
+                self._reject(path, f"expected a table, [{self._kind}.{name}]; found {found(section)}")
+            else:
+                self._reject(path, unknown_key(name, UNITED))
+
+    def _check_names(self, switches: Switches) -> None:
+        for switch, names in (("enable", switches.enable), ("disable", switches.disable)):
+            for index, name in enumerate(names):
+                if name not in self._sections:
+                    self._is_known(name, (self._kind, switch, str(index)))
+
+    def _is_known(self, plugin: str, path: tuple[str, ...], advice: str = "") -> bool:
+        if plugin in self._known:
+            return True
+        if not self._document.problems:  # a file that could not be understood may well have named its folder
+            hint = suggest(plugin, self._known) or advice
+            self._reject(path, f"no {self._kind[:-1]} is called {found(plugin)}{hint}")
+        return False
+
+    def _instance(self, name: str, reason: str, *, off: bool) -> Instance | None:
+        path = (self._kind, name)
+        section = self._sections.get(name, {})
+        reserved = KEYS[self._kind].__struct_fields__
+        table = {key: value for key, value in section.items() if key in reserved}
+        if table.get("isolation") == "process":
+            message = 'expected "inline" or "thread": "process" comes with a later version'
+            self._reject((*path, "isolation"), message)
+            del table["isolation"]
+        keys = to_struct(KEYS[self._kind], table, path, self._document, self._problems)
+        plugin = section.get("plugin", name) if keys is None or keys.plugin is None else keys.plugin
+        if not isinstance(plugin, str):
+            return None
+        if "plugin" in section:
+            known = self._is_known(plugin, (*path, "plugin"))
+        else:
+            known = name not in self._sections or self._is_known(
+                name, path, '; a section of a name of its own says which it is by plugin = "NAME"'
+            )
+        if off:
+            return None
+        if keys is not None and not keys.enabled:
+            self.disabled[f"{self._kind}.{name}"] = f"enabled = false in {self._origin(name, 'enabled')}"
+            return None
+        if not known or plugin not in self._known:
+            return None
+        type_ = self._catalog.config_type(self._kind, plugin)
+        options = {key: value for key, value in section.items() if key not in reserved}
+        config = None
+        if type_ is not None:
+            config = to_struct(type_, options, path, self._document, self._problems, also=reserved)
+            if config is None:
+                return None
+        return None if keys is None else Instance(self._kind, name, plugin, keys, config, reason)
+
+    def _origin(self, *path: str) -> str:
+        return str(self._document.origin((self._kind, *path)))
+
+    def _reject(self, path: tuple[str, ...], message: str) -> None:
+        self._problems.append(self._document.problem(path, message))
+
+
+def _section(type_: type[S], name: str, document: Document, problems: list[Problem]) -> S:
+    return type_(**to_fields(type_, document.values.get(name, {}), (name,), document, problems))
+
+
+def _place(problem: Problem, places: Mapping[str, int]) -> tuple[int, int]:
+    if problem.where is None:
+        return len(places), 0
+    return places.get(problem.where.file, len(places)), problem.where.line or 0

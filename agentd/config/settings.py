@@ -1,0 +1,141 @@
+"""What a configuration comes to: the core's own sections, the plugin instances that are to run, and why."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import msgspec
+
+from agentd.config.source import Document
+from agentd.host import HostPaths
+from agentd.metrics.rules import Rule
+from agentd.options import Config, Duration
+
+Kind = Literal["collectors", "exporters"]
+
+
+class AgentSettings(Config, frozen=True):
+    """The agent as a whole."""
+
+    labels: dict[str, str] = {}
+    """Labels on everything that is pushed, ``{ site = "hall-3" }`` say; what Prometheus scrapes has its own."""
+    plugin_dirs: list[str] = []
+    """Folders whose ``*.py`` files are plugins, each named as its file."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are logged."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """One line of text or one JSON object for each message; ``auto`` picks text for people and for the journal."""
+
+
+class WebSettings(Config, frozen=True):
+    """The web server, on which Prometheus scrapes."""
+
+    listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9797"])
+    """Addresses to answer on: ``HOST:PORT``, ``[IPv6]:PORT``, or ``:PORT`` for all of this machine's. Port 0 takes a
+    free one."""
+
+
+class Switches(Config, frozen=True):
+    """Which plugins of one kind run."""
+
+    enable: list[str] = []
+    """Names that run beside those that do so by default. Lists of several files unite."""
+    disable: list[str] = []
+    """Names that do not run, whatever else says that they do. Lists of several files unite."""
+
+
+class CollectorKeys(Config, frozen=True):
+    """The keys that every collector's section may have beside its own options."""
+
+    plugin: str | None = None
+    """The plugin that this section configures; left out, it is the one of the section's name."""
+    enabled: bool = True
+    """Whether it runs."""
+    interval: Duration | None = None
+    """Time between two collections on a schedule; left out, it is the collector's own choice, mostly at each scrape."""
+    timeout: Duration | None = None
+    """How long a collection may take before the rest is answered without it; left out, as long as the scrape may."""
+    isolation: Literal["inline", "thread"] | None = None
+    """Where it runs: between the agent's other work, or in a worker thread. Left out, the collector's own choice."""
+    max_series: Annotated[int, msgspec.Meta(ge=1)] = 20000
+    """The most series that it may expose; what is beyond is cut off, named and counted."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("interval", self.interval), ("timeout", self.timeout)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be longer than 0s")
+
+
+class ExporterKeys(Config, frozen=True):
+    """The keys that every exporter's section may have beside its own options."""
+
+    plugin: str | None = None
+    """The plugin that this section configures; left out, it is the one of the section's name."""
+    enabled: bool = True
+    """Whether it runs."""
+    rules: list[Rule] = []
+    """Rules that keep, drop or rename metrics, applied in this order, such as
+    ``{ action = "drop", name = "node_arp_.*" }``."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Instance:
+    """A plugin with its settings. Two are equal when nothing about them changed: why they run does not count."""
+
+    kind: Kind
+    name: str
+    plugin: str
+    keys: CollectorKeys | ExporterKeys
+    config: Config | None
+    """Its options; None where the plugin could not be loaded, so that nobody knows what they are."""
+    reason: str = field(default="default", compare=False)
+    """Why it runs: ``default``, ``enabled in FILE:LINE`` or ``[collectors.NAME] in FILE:LINE``."""
+
+    @property
+    def key(self) -> str:
+        """The instance's name with its kind: ``collectors.cpu``."""
+        return f"{self.kind}.{self.name}"
+
+    def __repr__(self) -> str:  # options may hold what came from { env } or { file }
+        return f"Instance({self.key}, plugin={self.plugin!r}, reason={self.reason!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings:
+    """A configuration that was checked whole."""
+
+    agent: AgentSettings
+    web: WebSettings
+    host: HostPaths
+    instances: tuple[Instance, ...]
+    """What is to run: those of the defaults first, then in the order of the configuration."""
+    disabled: Mapping[str, str]
+    """What was switched off, ``collectors.cpu`` say, and where."""
+    document: Document = field(compare=False)
+    """What it was made from, with the origin of each value."""
+
+    def __repr__(self) -> str:  # see Instance
+        return f"Settings({len(self.instances)} instances from {self.document!r})"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of an address to listen on; the host is empty where all of the machine's are meant."""
+    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([A-Za-z0-9_.-]*)):([0-9]{1,5})", text)
+    if match and int(match[3]) <= 65535:
+        bracketed, plain, port = match.groups()
+        if bracketed is None and not _like_ipv4(plain):
+            return plain, int(port)
+        family, host = (socket.AF_INET, plain) if bracketed is None else (socket.AF_INET6, bracketed)
+        try:
+            socket.inet_pton(family, host.split("%")[0])
+        except (OSError, ValueError):
+            pass
+        else:
+            return host, int(port)
+    raise ValueError('expected HOST:PORT, [IPv6]:PORT or :PORT, such as "127.0.0.1:9797"')
+
+
+def _like_ipv4(host: str) -> bool:
+    return bool(host) and not host.strip("0123456789.")

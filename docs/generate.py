@@ -1,0 +1,55 @@
+"""Writes the pages that follow from the code: docs/metrics.md and etc/agentd.toml (`make docs`)."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from agentd.cli.config import entries
+from agentd.cli.plugins import summary
+from agentd.config.describe import default_file
+from agentd.discovery import KINDS
+from agentd.metrics.family import Metric
+from agentd.metrics.gather import Gatherer
+from agentd.metrics.selfmetrics import declared
+from agentd.plugin import declared_metrics
+from agentd.registry import Registry
+
+ROOT = Path(__file__).parent.parent
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each generated file by its path."""
+    registry = Registry()
+    return {"docs/metrics.md": metrics_page(registry), "etc/agentd.toml": default_file(entries(registry))}
+
+
+def metrics_page(registry: Registry) -> str:
+    """Return the reference of all metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "Made from the plugins by `make docs`; do not edit. A `*` in a name stands for names that the kernel gives; *unknown* is",
+        "what the text format calls untyped. Metrics of the kernel have the names, types and labels of node_exporter.",
+    ]
+    for kind in KINDS:
+        for name in registry.names(kind):
+            plugin = registry.plugin_class(kind, name)
+            if metrics := declared_metrics(plugin):
+                lines += ["", f"## {kind}.{name}", "", summary(plugin), "", *table(metrics)]
+    own = sorted([*declared(), *Gatherer.METRICS.values()], key=lambda metric: metric.name)
+    lines += ["", "## The agent itself", "", "What agentd tells about itself and its collectors.", "", *table(own)]
+    return "\n".join(lines) + "\n"
+
+
+def table(metrics: Iterable[Metric]) -> Iterator[str]:
+    """Yield a table of metrics."""
+    yield "| name | type | labels | what it tells |"
+    yield "| --- | --- | --- | --- |"
+    for metric in metrics:
+        help_ = metric.help.replace("{}", "*").replace("|", "\\|")
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{metric.name}` | {metric.kind} | {labels} | {help_} |"
+
+
+if __name__ == "__main__":
+    for file, text in pages().items():
+        (ROOT / file).write_text(text)

@@ -1,0 +1,159 @@
+"""Time that each CPU spent in each mode, from /proc/stat, and what CPUs are like, from /proc/cpuinfo and /sys."""
+
+from collections.abc import Mapping
+
+from agentd.plugin import Collector, Config, Family, Labels, Regex, counter, gauge, hookimpl
+from agentd_plugins.collectors.host import _cpuinfo, _topology
+from agentd_plugins.collectors.host._filters import given
+
+MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+"""The first columns of a CPU's line in /proc/stat (proc_stat(5))."""
+
+GUEST_MODES = ("user", "nice")
+"""The two columns behind them."""
+
+IDLE = MODES.index("idle")
+
+TICKS = 100.0
+"""Ticks a second in which the kernel tells times: USER_HZ, 100 on all architectures that Linux still supports."""
+
+JUMP = 3 * TICKS
+"""An idle time that falls by this much or more says that the CPU was switched off, and counts from the beginning."""
+
+SURVEY_SECONDS = 600.0
+"""How long what stays as it is while the same CPUs run is believed."""
+
+NEVER = float("-inf")
+
+INFO = ("package", "core", "vendor", "family", "model", "model_name", "microcode", "stepping", "cachesize")
+
+
+class CpuConfig(Config, frozen=True):
+    """Options of the collector cpu."""
+
+    guest: bool = True
+    """Whether to tell the time that CPUs spent in guests (virtual machines)."""
+    info: bool = False
+    """Whether to tell what /proc/cpuinfo says about each CPU."""
+    info_flags_include: Regex | None = None
+    """Which of the features that /proc/cpuinfo lists for the first CPU to tell. Giving it turns ``info`` on."""
+    info_bugs_include: Regex | None = None
+    """Which of the flaws that /proc/cpuinfo lists for the first CPU to tell. Giving it turns ``info`` on."""
+
+
+class Cpu(Collector[CpuConfig]):
+    """What the CPUs do, and what they are."""
+
+    name = "cpu"
+    blocking = False
+
+    seconds = counter("node_cpu_seconds_total", "Seconds that each CPU spent in each mode.", ("cpu", "mode"))
+    guest = counter(
+        "node_cpu_guest_seconds_total",
+        "Seconds that each CPU spent in guests; they are contained in its modes user and nice.",
+        ("cpu", "mode"),
+    )
+    info = gauge("node_cpu_info", "Always 1: the labels are what /proc/cpuinfo says about a CPU.", ("cpu", *INFO))
+    flag = gauge("node_cpu_flag_info", "Always 1: a feature that the first CPU has.", ("flag",))
+    bug = gauge("node_cpu_bug_info", "Always 1: a flaw that the first CPU is known to have.", ("bug",))
+    isolated = gauge("node_cpu_isolated", "Always 1: a CPU on which the scheduler places no tasks.", ("cpu",))
+    online = gauge("node_cpu_online", "Whether a CPU is in use: 1, or 0 where it is switched off.", ("cpu",))
+    core_throttles = counter(
+        "node_cpu_core_throttles_total", "Times that a core was slowed down because of its heat.", ("package", "core")
+    )
+    package_throttles = counter(
+        "node_cpu_package_throttles_total", "Times that a package was slowed down because of its heat.", ("package",)
+    )
+
+    _ticks: Mapping[str, list[float]] = {}
+    _surveyed = NEVER
+
+    def collect(self) -> list[Family]:
+        """Return the times and throttle counts of this moment, and what the last survey found."""
+        before, self._ticks = self._ticks, forward(self._ticks, parse(self.host.proc("stat")))
+        if self._ticks.keys() != before.keys():
+            self._surveyed = NEVER
+        if self.clock.monotonic() - self._surveyed > SURVEY_SECONDS:
+            self._survey()
+        seconds: dict[Labels, float] = {}
+        guest: dict[Labels, float] = {}
+        for cpu, ticks in self._ticks.items():
+            times = [count / TICKS for count in ticks]
+            keys, guest_keys = self._keys[cpu]
+            seconds.update(zip(keys, times, strict=False))
+            guest.update(zip(guest_keys, times[len(MODES) :], strict=False))
+        families = [self.seconds(seconds), *self._lasting]
+        if self.config.guest:
+            families.append(self.guest(guest))
+        for metric, files in self._throttles:
+            counts = {
+                labels: float(count) for labels, file in files.items() if (count := self._number(file)) is not None
+            }
+            if len(counts) < len(files):
+                self._surveyed = NEVER  # one went away: look anew, rather than for it each time
+            families.append(metric(counts))
+        return [family for family in families if family.samples]
+
+    def _survey(self) -> None:
+        # Reading all of this each time would cost more than all the rest, and cpuinfo may wait for every CPU.
+        host, config = self.host, self.config
+        flags, bugs = given(config.info_flags_include), given(config.info_bugs_include)
+        cpus = _cpuinfo.parse(host.proc("cpuinfo")) if config.info or flags or bugs else {}
+        first = next(iter(cpus.values()), {})
+        self._lasting = [
+            self.info({(cpu, *(_cpuinfo.field(fields, name) for name in INFO)): 1.0 for cpu, fields in cpus.items()}),
+            self.flag({word: 1.0 for word in _cpuinfo.field(first, "flags").split() if flags and flags.search(word)}),
+            self.bug({word: 1.0 for word in _cpuinfo.field(first, "bugs").split() if bugs and bugs.search(word)}),
+            self.isolated(dict.fromkeys(_topology.isolated(host), 1.0)),
+            self.online(_topology.online(host)),
+        ]
+        self._throttles = tuple(
+            zip((self.core_throttles, self.package_throttles), _topology.throttles(host), strict=True)
+        )
+        self._keys = {
+            cpu: ([(cpu, mode) for mode in MODES], [(cpu, mode) for mode in GUEST_MODES]) for cpu in self._ticks
+        }
+        self._surveyed = self.clock.monotonic()
+
+    def _number(self, file: str) -> int | None:
+        return _topology.number(self.host, file)
+
+
+def parse(text: bytes) -> dict[str, list[float]]:
+    """Return the ticks that each CPU spent in each mode since boot, by the CPU's number, from a /proc/stat.
+
+    Kernels write ten columns (very old ones fewer); what may be added behind them is left out. Raises ``ValueError``
+    where there is no CPU, or something else than numbers.
+    """
+    cpus = {}
+    for line in text.split(b"\n"):
+        if line.startswith(b"cpu") and not line.startswith(b"cpu "):
+            name, *columns = line.split()
+            number = name[3:].decode("ascii", "replace")
+            try:
+                if not number.isdecimal() or len(columns) <= IDLE:
+                    raise ValueError
+                cpus[number] = [float(column) for column in columns[: len(MODES + GUEST_MODES)]]
+            except ValueError:
+                raise ValueError(f"expected a line such as 'cpu0 1 2 3 4' in stat, found {line[:80]!r}") from None
+    if not cpus:
+        raise ValueError(f"expected lines such as 'cpu0 1 2 3 4' in stat, found {text[:80]!r}")
+    return cpus
+
+
+def forward(before: Mapping[str, list[float]], now: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return the ticks of now, with those that went back since ``before`` held where they were.
+
+    The kernel's idle and iowait times may go back a little (proc_stat(5)). A CPU whose idle time fell by ``JUMP`` or
+    more was switched off and on: it starts afresh.
+    """
+    return {
+        cpu: list(map(max, held, ticks)) if (held := before.get(cpu)) and held[IDLE] - ticks[IDLE] < JUMP else ticks
+        for cpu, ticks in now.items()
+    }
+
+
+@hookimpl
+def agentd_collectors() -> list[type[Cpu]]:
+    """Register the collector."""
+    return [Cpu]

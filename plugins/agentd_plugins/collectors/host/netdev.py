@@ -1,0 +1,179 @@
+"""Bytes, packets and errors of the network devices, from the kernel over netlink or from /proc/net/dev."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from agentd.plugin import Collector, Config, Context, Family, Regex, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._filters import Filter, exclusive
+from agentd_plugins.collectors.host._netlink import Link, RouteSocket
+
+IFLA_IFNAME, IFLA_STATS64 = 3, 23  # linux/if_link.h
+
+STATS64 = (
+    "receive_packets transmit_packets receive_bytes transmit_bytes receive_errors transmit_errors receive_dropped "
+    "transmit_dropped multicast collisions receive_length_errors receive_over_errors receive_crc_errors "
+    "receive_frame_errors receive_fifo_errors receive_missed_errors transmit_aborted_errors transmit_carrier_errors "
+    "transmit_fifo_errors transmit_heartbeat_errors transmit_window_errors receive_compressed transmit_compressed "
+    "receive_nohandler"
+)
+"""The numbers in ``struct rtnl_link_stats64`` (linux/if_link.h); the last one came with Linux 4.6."""
+
+COLUMNS = (
+    "receive_bytes receive_packets receive_errors receive_dropped receive_fifo receive_frame receive_compressed "
+    "receive_multicast transmit_bytes transmit_packets transmit_errors transmit_dropped transmit_fifo transmit_colls "
+    "transmit_carrier transmit_compressed"
+)
+"""The numbers in a line of /proc/net/dev, of which the kernel has summed up some (net/core/net-procfs.c)."""
+
+LEGACY = {
+    "receive_errs": "receive_errors",
+    "receive_drop": "receive_dropped receive_missed_errors",
+    "receive_fifo": "receive_fifo_errors",
+    "receive_frame": "receive_frame_errors receive_length_errors receive_over_errors receive_crc_errors",
+    "receive_multicast": "multicast",
+    "transmit_errs": "transmit_errors",
+    "transmit_drop": "transmit_dropped",
+    "transmit_fifo": "transmit_fifo_errors",
+    "transmit_colls": "collisions",
+    "transmit_carrier": "transmit_carrier_errors transmit_aborted_errors "
+    "transmit_heartbeat_errors transmit_window_errors",
+}
+"""Names of /proc/net/dev, and the numbers that the kernel adds up under them."""
+
+
+class NetdevConfig(Config):
+    """Options of the collector netdev."""
+
+    device_include: Regex | None = None
+    """Devices to tell of, all others left out; not together with ``device_exclude``."""
+    device_exclude: Regex | None = None
+    """Devices to leave out."""
+    address_info: bool = False
+    """Whether to tell the IP addresses of the devices."""
+    netlink: bool = True
+    """Whether to ask the kernel over a netlink socket; else /proc/net/dev is read, which knows fewer numbers."""
+    label_ifalias: bool = False
+    """Whether each device gets its alias (``ip link set … alias``) as the label ``ifalias``."""
+    enable_detailed_metrics: bool = False
+    """Whether errors are told one by one, under other names, instead of summed up as in /proc/net/dev."""
+
+    def __post_init__(self) -> None:
+        exclusive(self, "device_exclude", "device_include")
+
+
+class Netdev(Collector[NetdevConfig]):
+    """What each network device of the agent's network namespace has received and transmitted."""
+
+    name = "netdev"
+    # Kernel memory only. The dump over netlink may wait for the kernel's RTNL lock while a network is being configured:
+    # milliseconds as a rule.
+    blocking = False
+
+    statistic = counter(
+        "node_network_*_total",
+        "What the network device has counted as {} since it exists: bytes, packets or errors.",
+        ("device",),
+    )
+    aliased = counter(statistic.name, statistic.help, ("device", "ifalias"))
+    address = gauge(
+        "node_network_address_info",
+        "IP addresses of the network device, with the length of the prefix in bits as netmask; always 1.",
+        ("device", "address", "netmask", "scope"),
+    )
+
+    def __init__(self, config: NetdevConfig | None = None, context: Context | None = None) -> None:
+        super().__init__(config, context)
+        self._filter = Filter(self.config.device_exclude, self.config.device_include)
+        self._route = RouteSocket()
+
+    async def stop(self) -> None:
+        """Close the netlink socket, which the first collection opened."""
+        self._route.close()
+
+    def collect(self) -> list[Family]:
+        """Return a family for each number that the kernel keeps, and the addresses where they are asked for."""
+        if self.config.netlink:
+            names, devices = STATS64.split(), statistics(self._route.links(frozenset({IFLA_IFNAME, IFLA_STATS64})))
+        else:
+            names, devices = COLUMNS.split(), parse(self.host.proc("net/dev"))
+        rows = {self._labels(name): row for name, row in devices.items() if not self._filter.ignores(name)}
+        columns: Mapping[str, Sequence[float]] = dict(zip(names, zip(*rows.values(), strict=False), strict=False))
+        if not self.config.enable_detailed_metrics:
+            columns = legacy(columns)
+        metric = self.aliased if self.config.label_ifalias else self.statistic
+        families = [metric.named(name, zip(rows, column, strict=True)) for name, column in columns.items()]
+        if self.config.address_info:
+            families.append(self._addresses())
+        return families
+
+    def _labels(self, device: str) -> tuple[str | None, ...]:
+        if not self.config.label_ifalias:
+            return (device,)
+        try:
+            return device, self.host.sys(f"class/net/{device}/ifalias").decode(errors="replace")
+        except OSError:  # sysfs may show another network namespace
+            return device, None
+
+    def _addresses(self) -> Family:
+        links = self._route.links(frozenset({IFLA_IFNAME}))
+        devices = {link.ifindex: named(link) for link in links}
+        samples = {}
+        for ifindex, ip, prefix_length in self._route.addresses():
+            device = devices.get(ifindex)
+            if device is not None and not self._filter.ignores(device):
+                samples[device, str(ip), str(prefix_length), scope(ip)] = 1.0
+        return self.address(samples)
+
+
+def statistics(links: Iterable[Link]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of each device by its name, in the order of ``STATS64``."""
+    devices = {}
+    for link in links:
+        numbers = link.attributes.get(IFLA_STATS64)
+        if numbers is not None:
+            devices[named(link)] = tuple(map(float, struct.unpack_from(f"={len(numbers) // 8}Q", numbers)))
+    return devices
+
+
+def named(link: Link) -> str:
+    """Return the name of a device, which may be any bytes, as text."""
+    return link.attributes.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace")
+
+
+def parse(text: bytes) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of each device by its name, in the order of ``COLUMNS``, from /proc/net/dev (proc_net(5))."""
+    devices = {}
+    for line in text.splitlines()[2:]:  # two lines are headings
+        name, colon, rest = line.rpartition(b":")
+        numbers = rest.split()[:16]
+        if not colon or len(numbers) < 16:
+            raise ValueError(f"expected a device and 16 numbers in net/dev, found {line[:80]!r}")
+        devices[name.strip().decode(errors="backslashreplace")] = tuple(map(float, numbers))
+    return devices
+
+
+def legacy(columns: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Return columns under the names of /proc/net/dev, added up as it does."""
+    rest = dict(columns)
+    for name, parts in LEGACY.items():
+        found = [rest.pop(part) for part in parts.split() if part in rest]
+        if found:
+            rest[name] = found[0] if len(found) == 1 else [sum(values) for values in zip(*found, strict=True)]
+    return rest
+
+
+def scope(ip: IPv4Address | IPv6Address) -> str:
+    """Return how far an address reaches, in node_exporter's words; a loopback counts as a link (RFC 4291, RFC 5771)."""
+    if ip.is_multicast:
+        reach = ip.packed[1] & 0xF if ip.version == 6 else 2 * (ip.packed[:3] == b"\xe0\0\0")
+        return {1: "interface-local", 2: "link-local"}.get(reach, "")
+    if ip.is_loopback or ip.is_link_local:
+        return "link-local"
+    return "" if ip.is_unspecified else "global"
+
+
+@hookimpl
+def agentd_collectors() -> list[type[Netdev]]:
+    """Register the collector."""
+    return [Netdev]

@@ -1,0 +1,76 @@
+"""Pressure stall information: how long tasks waited for CPU, memory, disks and interrupts, from /proc/pressure."""
+
+import errno
+
+from agentd.plugin import Collector, Config, Family, NoData, counter, hookimpl
+
+
+class Pressure(Collector[Config]):
+    """Time that tasks lost waiting, after the kernel's Documentation/accounting/psi.rst.
+
+    ``some`` is the time in which at least one task waited, ``full`` that in which all that were not idle did. For the
+    CPU the kernel's ``full`` has no meaning machine-wide; for interrupts there is only ``full``.
+    """
+
+    name = "pressure"
+    blocking = False
+
+    totals = {
+        ("cpu", b"some"): counter(
+            "node_pressure_cpu_waiting_seconds_total", "Seconds in which at least one task waited for a CPU."
+        ),
+        ("io", b"some"): counter(
+            "node_pressure_io_waiting_seconds_total", "Seconds in which at least one task waited for input or output."
+        ),
+        ("io", b"full"): counter(
+            "node_pressure_io_stalled_seconds_total", "Seconds in which all tasks at once waited for input or output."
+        ),
+        ("memory", b"some"): counter(
+            "node_pressure_memory_waiting_seconds_total", "Seconds in which at least one task waited for memory."
+        ),
+        ("memory", b"full"): counter(
+            "node_pressure_memory_stalled_seconds_total", "Seconds in which all tasks at once waited for memory."
+        ),
+        ("irq", b"full"): counter(
+            "node_pressure_irq_stalled_seconds_total", "Seconds in which interrupts kept all tasks from running."
+        ),
+    }
+
+    def collect(self) -> list[Family]:
+        """Return what each resource cost; an older kernel lacks some of them."""
+        seconds = {
+            (resource, share): value
+            for resource in ("cpu", "io", "memory", "irq")
+            for share, value in parse(self._read(resource)).items()
+        }
+        if not seconds:
+            raise NoData("the kernel has no pressure stall information: it needs Linux 4.20, CONFIG_PSI and psi=1")
+        return [metric(seconds[key]) for key, metric in self.totals.items() if key in seconds]
+
+    def _read(self, resource: str) -> bytes:
+        try:
+            return self.host.proc(f"pressure/{resource}")
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:  # compiled in, but switched off at boot
+                raise NoData("pressure stall information is switched off: boot the kernel with psi=1") from None
+            raise
+
+
+def parse(text: bytes) -> dict[bytes, float]:
+    """Return the seconds lost by ``some`` and ``full`` from a file in /proc/pressure, whose totals are microseconds."""
+    seconds = {}
+    for line in text.splitlines():
+        share = line.partition(b" ")[0]
+        _, mark, total = line.rpartition(b" total=")
+        if not mark:
+            raise ValueError(f"expected a line with total= in a pressure file, found {line[:80]!r}")
+        seconds[share] = float(total.partition(b" ")[0]) / 1e6
+    return seconds
+
+
+@hookimpl
+def agentd_collectors() -> list[type[Pressure]]:
+    """Register the collector."""
+    return [Pressure]
