@@ -14,6 +14,7 @@ from typing import Any
 
 from agentd import __version__, directories, instances, systemd
 from agentd.config import ExporterKeys, Instance, Settings, parse_address
+from agentd.errors import text_of
 from agentd.host import Host
 from agentd.instances import About, Running
 from agentd.metrics.gather import Gatherer
@@ -30,8 +31,8 @@ from agentd.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN = 0.5
-"""Seconds that all plugins together get to stop; those that take longer are left behind."""
+END_WITHIN = 1.9
+"""Seconds after which the process ends that was told to, whatever still hangs in it."""
 
 
 class StateDirectoryError(Exception):
@@ -63,6 +64,8 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+            # Beside asyncio's own, which a plugin that blocks the event loop keeps waiting.
+            signal.signal(number, lambda *_: end_in_time(0))
         loop.add_signal_handler(signal.SIGHUP, self._refuse_reload)
         starting = loop.create_task(self.start())
         waiting = loop.create_task(stopping.wait())
@@ -85,13 +88,11 @@ class Agent:
         self._runnings = instances.build(self.settings.instances, self._registry, self._context)
         collectors = [running for running in self._runnings if running.instance.kind == "collectors"]
         others = [running for running in self._runnings if running.instance.kind != "collectors"]
-        for running in collectors:
-            await instances.start(running)
+        await asyncio.gather(*map(instances.start, collectors))
         self._gatherer.start(
             filter(None, (instances.slot_for(running, self._registry, self._workers) for running in collectors))
         )
-        for running in others:
-            await instances.start(running)
+        await asyncio.gather(*map(instances.start, others))
         self._gatherer.sources = [self._about_agent, *map(About, filter(instances.tells, self._runnings))]
         self._web.set_routes(self._routes())
         await self._web.start()
@@ -117,11 +118,7 @@ class Agent:
             task.cancel()
         await self._web.stop()
         await self._gatherer.stop()
-        stops = [asyncio.create_task(instances.stop(running)) for running in reversed(self._runnings)]
-        if stops:
-            _, pending = await asyncio.wait(stops, timeout=STOP_WITHIN)
-            for task in pending:
-                task.cancel()
+        await asyncio.gather(*map(instances.stop, reversed(self._runnings)))
         self._workers.close()
         self._host.close()
 
@@ -164,10 +161,11 @@ class Agent:
                     routes = list(running.plugin.routes())
                     if double := next((r for r in routes if (r.method, r.path) in taken), None):
                         raise ValueError(f"{double.method} {double.path} is answered by another plugin already")
-                except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
-                    running.fail("cannot be reached", str(error))
+                    taken.update((route.method, route.path) for route in routes)
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+                    running.fail("cannot be reached", text_of(error))
                     continue
-                taken.update((route.method, route.path) for route in routes)
+                running.routes = routes
                 yield from routes
 
     def _about_agent(self) -> Iterator[Any]:
@@ -184,14 +182,30 @@ class Agent:
         if down:
             log.warning("not running: %s", " ".join(down))
         for address in self._web.bound:
-            for running, exporter in instances.exporters(self._runnings):
-                for route in exporter.routes():
-                    if route.path != "/":
+            for running in self._runnings:
+                for route in running.routes:
+                    if running.instance.kind == "exporters" and route.path != "/":
                         log.info("%s: http://%s%s", running.instance.name, _spelled(address), route.path)
         log.info("state directory: %s", self.state_directory)
 
     def _refuse_reload(self) -> None:
         log.warning("SIGHUP: this version cannot reload its configuration; restart it to take changes")
+
+
+def end_in_time(status: int) -> None:
+    """End the process in ``END_WITHIN`` seconds where it has not ended by then. To be called by the main thread.
+
+    A plugin may hang where nothing else reaches it: in a thread, in a task that refuses to be cancelled, or on the
+    event loop itself.
+    """
+
+    def end(*_: object) -> None:
+        log.warning("something does not want to end: it is left behind")
+        os._exit(status)
+
+    if not signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.signal(signal.SIGALRM, end)
+        signal.setitimer(signal.ITIMER_REAL, END_WITHIN)
 
 
 def _prepare(directory: Path) -> None:

@@ -37,6 +37,9 @@ class Host:
         path = f"{self.paths.procfs}/{name}"
         if name[:1].isdigit() and not name.startswith("1/"):
             return read(path)
+        return self._read_kept(path)
+
+    def _read_kept(self, path: str) -> bytes:
         descriptor = self._kept.get(path)
         if descriptor is not None:
             try:
@@ -45,9 +48,13 @@ class Host:
                 self._forget(path)
         return self._open(path)
 
-    def sys(self, name: str) -> bytes:
-        """Return the contents of a file below sysfs without the line break at its end."""
-        return read(f"{self.paths.sysfs}/{name}").rstrip(b"\n")
+    def sys(self, name: str, *, lasting: bool = False) -> bytes:
+        """Return the contents of a file below sysfs without the line break at its end.
+
+        One that is ``lasting``, of no device that may be taken away, is kept open as those of procfs are.
+        """
+        path = f"{self.paths.sysfs}/{name}"
+        return (self._read_kept(path) if lasting else read(path)).rstrip(b"\n")
 
     def path(self, name: str) -> Path:
         """Return where ``/etc/os-release``, say, is found under ``rootfs``."""
@@ -62,11 +69,10 @@ class Host:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = _whole(descriptor)
-            # Files that the kernel makes up have size 0. Any other may be replaced by renaming, so is not kept.
-            if data and os.fstat(descriptor).st_size == 0 and path not in self._kept:
+            if data and _made_up(os.fstat(descriptor), len(data)):
                 self._sizes[path] = len(data)
-                self._kept[path] = descriptor
-                descriptor = -1
+                if self._kept.setdefault(path, descriptor) == descriptor:  # no other thread was faster
+                    descriptor = -1
             return data
         finally:
             if descriptor >= 0:
@@ -86,6 +92,12 @@ class Host:
         descriptor = self._kept.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _made_up(status: os.stat_result, length: int) -> bool:
+    """Say whether a file is one that the kernel makes up; any other may be replaced by renaming, so is not kept."""
+    # It takes no room on a disk, and its size is 0 (procfs) or that of a page whatever it holds (sysfs).
+    return status.st_blocks == 0 and status.st_size in (0, 4096) and status.st_size != length
 
 
 def read(path: str) -> bytes:

@@ -1,22 +1,31 @@
 """Settings -> running plugins. Each is built, started and stopped on its own: one that cannot takes no other down."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentd.config import CollectorKeys, Instance
+from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.family import Family
 from agentd.metrics.slot import Slot
 from agentd.metrics.workers import Workers
-from agentd.plugin import Collector, Context, Exporter, Plugin
-from agentd.registry import PluginError, Registry, described
+from agentd.plugin import Collector, Context, Plugin
+from agentd.registry import PluginError, Registry
+from agentd.routes import Route
 
 log = logging.getLogger(__name__)
 
 COLLECTOR_TIMEOUT = 5.0
 """Seconds that a collection may take where neither the configuration nor the plugin says otherwise."""
+
+START_WITHIN = 10.0
+"""Seconds that a plugin gets to start; the agent is not ready before all have, or have been given up."""
+
+STOP_WITHIN = 0.5
+"""Seconds that a plugin gets to stop."""
 
 ABOUT_SERIES = 1000
 """Series that a plugin may tell about itself."""
@@ -29,6 +38,7 @@ class Running:
     instance: Instance
     plugin: Plugin[Any] | None = None
     slot: Slot | None = None
+    routes: list[Route] = field(default_factory=list)
     error: str = ""
 
     @property
@@ -80,10 +90,8 @@ async def start(running: Running) -> None:
     """Start a plugin that was built. One that cannot start is stopped, and named."""
     if running.plugin is None:
         return
-    try:
-        await running.plugin.start()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-        running.fail("cannot start", described(error))
+    if why := await _failure(running.plugin.start, START_WITHIN):
+        running.fail("cannot start", why)
         await stop(running)
 
 
@@ -91,17 +99,28 @@ async def stop(running: Running) -> None:
     """Stop a plugin; what it raises is only told."""
     if running.plugin is None:
         return
+    if why := await _failure(running.plugin.stop, STOP_WITHIN):
+        log.warning("%s did not stop cleanly: %s", running.instance.key, why)
+
+
+async def _failure(function: Callable[[], Awaitable[None]], within: float) -> str:
+    """Call a plugin, and return why that came to no good end, or nothing where it did. Waits no longer than it may."""
+
+    async def guarded() -> str:
+        try:
+            await function()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            return described(error)
+        return ""
+
+    task = asyncio.create_task(guarded())
     try:
-        await running.plugin.stop()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-        log.warning("%s did not stop cleanly: %s", running.instance.key, described(error))
-
-
-def exporters(runnings: Iterable[Running]) -> Iterator[tuple[Running, Exporter[Any]]]:
-    """Yield the exporters that are up."""
-    for running in runnings:
-        if running.up and isinstance(running.plugin, Exporter):
-            yield running, running.plugin
+        await asyncio.wait({task}, timeout=within)
+    finally:
+        task.cancel()
+    if not task.done():
+        return f"it is not done after {within:g} s"
+    return "it cancelled itself" if task.cancelled() else task.result()
 
 
 def tells(running: Running) -> bool:

@@ -180,9 +180,10 @@ Collected = Iterable["Family | ClientMetric"]
 class Collector(Plugin[C]):
     """Gathers families when asked."""
 
-    blocking: ClassVar[bool] = True
+    blocking: bool = True
     """Whether a plain ``collect`` may wait for a disk, a device or a network: it then runs in a worker thread. One that
-    reads kernel memory only sets False, and is called where the agent's other work is done: it must not wait at all."""
+    reads kernel memory only sets False, and is called where the agent's other work is done: it must not wait at all,
+    but may return something to await where it finds that it has to."""
     interval: ClassVar[float | None] = None
     """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
 

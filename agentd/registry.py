@@ -1,7 +1,6 @@
 """Loads plugins through pluggy, one by one, so that a broken one is named and left out while all others run."""
 
 import logging
-import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -10,6 +9,7 @@ import pluggy
 
 from agentd import discovery, hookspecs
 from agentd.discovery import Found
+from agentd.errors import described
 from agentd.metrics.family import Family
 from agentd.options import Config
 from agentd.plugin import Collector, Exporter, Plugin
@@ -35,6 +35,7 @@ class Registry:
         self._found: dict[tuple[str, str], Found] = {}
         self._classes: dict[tuple[str, str], type[Plugin[Any]]] = {}
         self._failed: dict[str, str] = {}
+        self._failing: set[tuple[str, str]] = set()
         self._local: list[tuple[str, str]] = []
         self.broken_files: dict[str, str] = {}
         """Files in plugin folders that could not be loaded (``plugin_dirs.NAME``), and why."""
@@ -90,12 +91,17 @@ class Registry:
                 self.config_type(kind, name)
 
     def call(self, hook: str, **arguments: Any) -> Iterator[Any]:
-        """Call each implementation of a hook on its own, and yield what those return that do not raise."""
+        """Call each implementation of a hook on its own, and yield what those return that do not raise.
+
+        One that does is named in the log the first time.
+        """
         for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
             try:
                 yield implementation.function(*(arguments[name] for name in implementation.argnames))
-            except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
-                log.error("plugin %s: hook %s failed: %s", implementation.plugin_name, hook, described(error))
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+                if (implementation.plugin_name, hook) not in self._failing:
+                    self._failing.add((implementation.plugin_name, hook))
+                    log.error("plugin %s: hook %s failed: %s", implementation.plugin_name, hook, described(error))
 
     def implemented(self, hook: str) -> bool:
         """Say whether any loaded plugin implements a hook."""
@@ -154,10 +160,3 @@ class Registry:
                     if not isinstance(getattr(cls, "name", None), str):
                         raise TypeError(f'{cls.__name__} has no name: say `name = "…"` in the class')
                     yield kind, cls
-
-
-def described(error: BaseException) -> str:
-    """Return an error in one line, with the place in the code at which it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
-    return f"{type(error).__name__}: {error}{where}"

@@ -25,7 +25,11 @@ def command(names: tuple[str, ...], timeout: float, config_file: str | None, **o
         enabled = read(find(config_file)).values.get("collectors", {}).get("enable", [])
         extra["collectors", "enable"] = ([*enabled, *names], Origin("the command line"))
     settings, registry = load(config_file, options, log_level="warning", extra=extra)
-    failed = asyncio.run(collect(settings, registry, names, timeout))
+    from agentd.daemon import end_in_time
+
+    with asyncio.Runner() as runner:
+        failed = runner.run(collect(settings, registry, names, timeout))
+        end_in_time(1 if failed else 0)
     if failed:
         fail(f"failed: {' '.join(failed)}")
 

@@ -17,10 +17,12 @@ def command(config_file: str | None, **options: object) -> None:
     Ends with status 78 where the configuration has errors, and with 1 where a port is taken.
     """
     settings, registry = load(config_file, options)
-    from agentd.daemon import Agent, StateDirectoryError
+    from agentd.daemon import Agent, StateDirectoryError, end_in_time
     from agentd.web.server import ListenError
 
-    try:
-        asyncio.run(Agent(settings, registry).run())
-    except (ListenError, StateDirectoryError) as error:
-        fail(str(error))
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(Agent(settings, registry).run())
+        except (ListenError, StateDirectoryError) as error:
+            end_in_time(1)
+            fail(str(error))

@@ -6,12 +6,14 @@ are UTF-8 text, values are floats, no series appears twice, and no collector sho
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
+from math import isnan
+from operator import is_not, lt
 from typing import Any
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 
-from agentd.metrics.assembly import Rejection, merge, short
+from agentd.metrics.assembly import Rejection, distinct, merge, short
 from agentd.metrics.client import from_client
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
 from agentd.metrics.shape import Outline, Shape
@@ -41,6 +43,11 @@ class Admission:
     def shape(self) -> Shape:
         """The shape of the last answer, as it was admitted."""
         return self._outline.shape
+
+    @property
+    def series(self) -> int:
+        """How many series the last answer brought."""
+        return self._outline.series
 
     def admit(self, returned: Iterable[Any]) -> tuple[list[Family], list[Rejection]]:
         """Return checked families, each with a samples mapping of its own, and what was left out.
@@ -97,7 +104,7 @@ class Admission:
             if self._left < 0:
                 break
             if in_vain > _VAIN_LIMIT:
-                self._reject("empty", f"what follows: {in_vain} items were without any sample")
+                self._reject("empty", "what follows", f"{in_vain} items were without any sample")
                 break
         for first, *others in parts.values():
             self._rejections += merge(first, others)
@@ -107,12 +114,12 @@ class Admission:
         if isinstance(item, Family):
             return (item,)
         if not isinstance(item, ClientMetric):
-            self._reject("type", f"{short(item)} is no family")
+            self._reject("type", type(item).__name__, f"{short(item)} is no family")
             return ()
         try:
             return list(from_client(item))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            self._reject("family", f"{short(item)}: {type(error).__name__}: {error}")
+            self._reject("family", short(item), f"{type(error).__name__}: {error}")
             return ()
 
     def _checked(self, family: Family) -> Family | None:
@@ -124,7 +131,7 @@ class Admission:
             else:
                 checked.samples = self._check_numbers(checked, checked.samples)
         except (ValueError, TypeError, AttributeError) as error:
-            self._reject("family", f"{short(family.name)}: {error}")
+            self._reject("family", short(family.name), str(error))
             return None
         return checked
 
@@ -158,7 +165,7 @@ class Admission:
         left, self._left = self._left, self._left - len(samples)
         if self._left >= 0:
             return dict(samples)
-        self._reject("max_series", f"{family.name} and what follows: more than {self._max_series} series")
+        self._reject("max_series", family.name, f"with what follows, more than {self._max_series} series")
         return dict(islice(samples.items(), left))
 
     def _check_keys(self, family: Family, samples: dict[Any, Any]) -> dict[Labels, Any]:
@@ -171,11 +178,11 @@ class Admission:
                 labels = tuple(map(_text, key))
                 identity = distinct(family.label_names, labels)
             except (TypeError, ValueError) as error:
-                self._reject("labels", f"{family.name}: label values {short(key)}: {error}")
+                self._reject("labels", family.name, f"label values {short(key)}: {error}")
                 continue
             if identity in seen:
                 # What is no UTF-8 may have become the same text.
-                self._reject("duplicate", f"{family.name}: label values {short(key)}: this series was there already")
+                self._reject("duplicate", family.name, f"label values {short(key)} were there already")
                 continue
             seen.add(identity)
             if any(map(is_not, map(type, key), map(type, labels))):
@@ -189,7 +196,7 @@ class Admission:
             try:
                 checked[key] = _number(value)
             except (TypeError, ValueError) as error:
-                self._reject("value", f"{family.name}: {short(value)}: {error}")
+                self._reject("value", family.name, f"{short(value)}: {error}")
         return checked
 
     def _check_distributions(self, family: Family, samples: dict[Labels, Any]) -> dict[Labels, Value]:
@@ -201,15 +208,16 @@ class Admission:
                     raise TypeError(f"expected a {wanted.__name__}")
                 pairs = value.buckets if isinstance(value, Histogram) else value.quantiles
                 numbers = tuple((_number(bound), _number(number)) for bound, number in pairs)
-                if not all(map(lt, (-inf, *bounds), (*bounds, nan))):
+                bounds = [bound for bound, _ in numbers]
+                if any(map(isnan, bounds)) or not all(map(lt, bounds, bounds[1:])):
                     raise ValueError("bounds must ascend")
                 checked[key] = wanted(numbers, _number(value.count), _number(value.sum))
             except (TypeError, ValueError) as error:
-                self._reject("value", f"{family.name}: {short(value)}: {error}")
+                self._reject("value", family.name, f"{short(value)}: {error}")
         return checked
 
-    def _reject(self, reason: str, what: str) -> None:
-        self._rejections.append(Rejection(reason, what))
+    def _reject(self, reason: str, subject: str, why: str) -> None:
+        self._rejections.append(Rejection(reason, subject, why))
 
 
 def _text(value: Any) -> str | None:

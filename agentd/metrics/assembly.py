@@ -11,10 +11,19 @@ _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_c
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Something that was left out: why (a word that becomes a label), and which, for the log."""
+    """Something that was left out."""
 
     reason: str
-    what: str
+    """Why, in a word that becomes a label."""
+    subject: str
+    """What it was left out of: mostly the name of a family."""
+    why: str
+    """Why, in words."""
+
+    @property
+    def what(self) -> str:
+        """The whole of it in words."""
+        return f"{self.subject}: {self.why}"
 
 
 def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family], list[tuple[str, Rejection]]]:
@@ -39,8 +48,8 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
                 continue
             suffixed = [name + suffix for suffix in _SUFFIXES.get(family.kind, ())]
             if name in taken or (suffixed and any(each in families or each in taken for each in suffixed)):
-                what = f"{name}: its series would be named like those of a family that came before"
-                rejections.append((plugin, Rejection("conflict", what)))
+                why = "its series would be named like those of a family that came before"
+                rejections.append((plugin, Rejection("conflict", name, why)))
                 continue
             families[name] = family
             if suffixed:
@@ -56,7 +65,7 @@ def merge(first: Family, others: Sequence[Family]) -> list[Rejection]:
     """
     alike = [first, *(other for other in others if other.kind == first.kind)]
     rejections = [
-        Rejection("conflict", f"{other.name}: is a {other.kind} here, and was a {first.kind} before")
+        Rejection("conflict", other.name, f"is a {other.kind} here, and was a {first.kind} before")
         for other in others
         if other.kind != first.kind
     ]
@@ -72,7 +81,7 @@ def merge(first: Family, others: Sequence[Family]) -> list[Rejection]:
                 seen = {distinct(names, other) for other in first.samples}
             double = distinct(names, key) in seen
         if double:
-            rejections.append(Rejection("duplicate", f"{first.name}: label values {short(key)}: was there already"))
+            rejections.append(Rejection("duplicate", first.name, f"label values {short(key)} were there already"))
             continue
         first.samples[key] = value
         if seen is not None:
@@ -80,7 +89,7 @@ def merge(first: Family, others: Sequence[Family]) -> list[Rejection]:
     return rejections
 
 
-def distinct(names: Labels, values: Labels) -> frozenset[tuple[str | None, str]]:
+def distinct(names: Sequence[str], values: Labels) -> frozenset[tuple[str, str]]:
     """Return what tells a series from others of its name: to Prometheus, an empty label is the same as none."""
     return frozenset((name, value) for name, value in zip(names, values, strict=True) if value)
 

@@ -208,12 +208,12 @@ class _Entry:
         return prefixes
 
     def _prefix(self, key: "Labels | _Flat") -> bytes:
-        labels, suffix, bound = (key.labels, key.suffix, key.bound) if isinstance(key, _Flat) else (key, "", "")
-        _, _, names = self._of
+        labels, suffix, bound = (key.labels, key.suffix, key.bound) if isinstance(key, _Flat) else (key, "", None)
+        kind, _, names = self._of
         pairs = [f'{name}="{_escaped(text)}"' for name, text in zip(names, labels, strict=True) if text is not None]
         pairs += self._extra
-        if bound:
-            pairs.append(bound)
+        if bound is not None:
+            pairs.append(f'{_BOUND[kind]}="{_bound(bound)}"')
         braces = f"{{{','.join(pairs)}}}" if pairs else ""
         return f"\n{self._name}{suffix}{braces} ".encode("utf-8", "replace")
 
@@ -239,7 +239,7 @@ class _Flat(NamedTuple):
     """The key of a plain sample of a histogram or summary: what is behind its name, its bound, its labels."""
 
     suffix: str
-    bound: str
+    bound: float | None
     labels: Labels
 
 
@@ -252,14 +252,14 @@ def _flattened(sample: tuple[Labels, Any]) -> Iterator[tuple[_Flat, float]]:
     labels, value = sample
     if isinstance(value, Histogram):
         for bound, count in value.buckets:
-            yield _Flat("_bucket", f'le="{_bound(bound)}"', labels), count
+            yield _Flat("_bucket", bound, labels), count
         if not value.buckets or value.buckets[-1][0] != inf:
-            yield _Flat("_bucket", 'le="+Inf"', labels), value.count
+            yield _Flat("_bucket", inf, labels), value.count
     elif isinstance(value, Summary):
         for quantile, number in value.quantiles:
-            yield _Flat("", f'quantile="{_bound(quantile)}"', labels), number
-    yield _Flat("_sum", "", labels), value.sum
-    yield _Flat("_count", "", labels), value.count
+            yield _Flat("", quantile, labels), number
+    yield _Flat("_sum", None, labels), value.sum
+    yield _Flat("_count", None, labels), value.count
 
 
 def _bound(number: float) -> str:

@@ -37,6 +37,8 @@ class Summary(msgspec.Struct, frozen=True):
 
 Value = float | Histogram | Summary
 
+_VALUES = (int, float, Histogram, Summary)
+
 
 class Family(msgspec.Struct):
     """Samples of one name. ``kind`` decides which values ``samples`` may hold: floats, ``Histogram`` or ``Summary``."""
@@ -83,7 +85,7 @@ that ``dict[tuple[str, str], float]`` would not be accepted were they spelled ou
 
 def keyed(samples: Samples) -> dict[Labels, Value]:
     """Return samples as a mapping from label values. With a single label, its values may be given as plain strings."""
-    if type(samples) is float or isinstance(samples, int | float | Histogram | Summary):
+    if type(samples) is float or isinstance(samples, _VALUES):
         return {(): samples}
     mapping: dict[Any, Value] = samples if type(samples) is dict else dict(samples)
     for key in mapping:
@@ -105,13 +107,17 @@ class Metric(msgspec.Struct, frozen=True):
 
     def __call__(self, samples: Samples) -> Family:
         """Return a family of these samples (see ``Samples``)."""
+        if type(samples) is float:  # most families of the kernel are a single number
+            return Family(self.name, self.kind, self.help, self.labels, {(): samples})
         return Family(self.name, self.kind, self.help, self.labels, keyed(samples))
 
     def named(self, part: str, samples: Samples) -> Family:
         """Return a family whose name has ``part`` in the place of ``*``, and whose help has it in that of ``{}``."""
-        return Family(
-            self.name.replace("*", part), self.kind, self.help.replace("{}", part), self.labels, keyed(samples)
-        )
+        return self.bound(part)(samples)
+
+    def bound(self, part: str) -> "Metric":
+        """Return the metric that ``named`` makes families of, for those who keep it from one collection to the next."""
+        return Metric(self.name.replace("*", part), self.kind, self.help.replace("{}", part), self.labels)
 
 
 def gauge(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:

@@ -21,6 +21,9 @@ STALE_AFTER = 3
 UNITED = 16
 """Shapes that are remembered: scrapes may ask for parts."""
 
+NAMED = 100
+"""Problems that are named in the log at most."""
+
 SLICE = 0.005
 """Seconds of collecting on the event loop after which other tasks get their turn."""
 
@@ -76,7 +79,7 @@ class Gatherer:
         self._schedules: set[asyncio.Task[None]] = set()
         self._own = Outline()
         self._united: set[Shape] = set()  # shapes of answers in which no two families have one name
-        self._named: set[str] = set()
+        self._named: set[tuple[str, str]] = set()
 
     def start(self, slots: Iterable[Slot]) -> None:
         """Take these collectors, and begin the schedules of those that have an interval."""
@@ -134,8 +137,8 @@ class Gatherer:
         for name, rejection in rejections:
             if name in self.slots:
                 self.slots[name].reject([rejection])
-            elif rejection.what not in self._named:
-                self._named.add(rejection.what)
+            elif (rejection.reason, rejection.subject) not in self._named and len(self._named) < NAMED:
+                self._named.add((rejection.reason, rejection.subject))
                 log.warning("left out (%s): %s", rejection.reason, rejection.what)
 
     def _selected(self, only: Collection[str] | None, exclude: Collection[str]) -> list[Slot]:
@@ -190,7 +193,7 @@ class Gatherer:
                 samples["success"][plugin] = 1.0 if last.status == "ok" else 0.0
             if shown is not None:
                 samples["series"][plugin] = float(shown.series)
-                if slot.interval is not None:
+                if slot.interval is not None and shown.status == "ok":
                     samples["age"][plugin] = now - shown.at
         return [self.METRICS[name](values) for name, values in samples.items() if values]
 

@@ -10,7 +10,7 @@ from agentd.metrics.family import Family, counter, gauge
 
 
 class ProcessMetrics:
-    """Metrics of this process, from proc_pid_stat(5) and proc_pid_fd(5); none where there is no procfs."""
+    """Metrics of this process, from proc_pid_statm(5) and proc_pid_fd(5); none where there is no procfs."""
 
     cpu = counter("process_cpu_seconds_total", "CPU time that this process has used, in the kernel too, in seconds.")
     virtual = gauge("process_virtual_memory_bytes", "Address space of this process, in bytes.")
@@ -27,17 +27,15 @@ class ProcessMetrics:
     def families(self) -> Iterator[Family]:
         """Return them as they are now."""
         try:
-            # Behind the name, which may hold anything, in the order of proc_pid_stat(5), where state is field 3.
-            fields = self._host.proc("self/stat").rpartition(b")")[2].split()
+            virtual, resident = self._host.proc("self/statm").split()[:2]
             folder = f"{self._host.paths.procfs}/self/fd"
             # Since Linux 6.2 the size of this folder is the number of files; before, they had to be listed.
             files = os.stat(folder).st_size or len(os.listdir(folder)) - 1
-            virtual, resident = float(fields[20]), float(fields[21]) * self._page
         except (OSError, ValueError, IndexError):
             return
         yield self.cpu(time.process_time())
-        yield self.virtual(virtual)
-        yield self.resident(resident)
+        yield self.virtual(float(virtual) * self._page)
+        yield self.resident(float(resident) * self._page)
         if self._started is not None:
             yield self.started(self._started)
         yield self.open_fds(float(files))
@@ -46,6 +44,7 @@ class ProcessMetrics:
 
 def _start_time(host: Host) -> float | None:
     try:
+        # Behind the name, which may hold anything, field 3 of proc_pid_stat(5) is the first.
         ticks = float(host.proc("self/stat").rpartition(b")")[2].split()[19])
         booted = next(line for line in host.proc("stat").splitlines() if line.startswith(b"btime "))
         return float(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")

@@ -24,6 +24,8 @@ class Outline:
         self.shape: Shape = (object(),)
         self._heads: list[Any] = []
         self._keys: list[list[Any]] = []
+        self.series = 0
+        """How many series there were."""
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -33,6 +35,7 @@ class Outline:
         if not self.matches(families, list(map(_samples, families))):
             self._heads = list(map(_head, families))
             self._keys = list(map(list, map(_samples, families)))
+            self.series = sum(map(len, self._keys))
             self.shape = (object(),)
         return self.shape
 

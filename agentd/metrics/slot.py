@@ -3,13 +3,13 @@
 import asyncio
 import inspect
 import logging
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from agentd.errors import described, text_of
 from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
@@ -19,6 +19,13 @@ from agentd.plugin import Collector, NoData
 
 Admitted = tuple[list[Family], list[Rejection]]
 Transform = Callable[[str, Sequence[Family]], Sequence[Family]]
+
+
+ENDS = (Exception, SystemExit, asyncio.CancelledError)
+"""What plugins may raise without ending more than their own run."""
+
+NAMED = 100
+"""Problems of a collector that are named in the log at most until it works again."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,6 +84,7 @@ class Slot:
         self._begun = 0.0
         self._settled: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._named: set[str] = set()
 
     @property
@@ -101,8 +109,8 @@ class Slot:
                 return self._follow(self._admit(returned))
             result = self._admission.admit(returned)
         except NoData as reason:
-            self._conclude("no data", [], str(reason))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a plugin raises is its own failure
+            self._conclude("no data", [], text_of(reason))
+        except ENDS as error:  # whatever a plugin raises is its own failure
             self._fail(error)
         else:
             self._accept(*result)
@@ -112,16 +120,18 @@ class Slot:
         """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
         self.timeouts += 1
         error = f"no answer within the {waited:.3g} s that the reader could wait"
-        self._say(logging.WARNING, f"timed out: {error}; its series are left out")
+        self._say(logging.WARNING, "late", f"{error}; its series are left out")
         return Outcome("timed out", [], waited, self._clock.monotonic(), error=error)
 
     async def stop(self) -> None:
         """End a run that is under way, without waiting for one that does not want to end."""
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=0.1)
+        self._release()
 
     def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
@@ -132,19 +142,24 @@ class Slot:
         return self._settled
 
     def _collect(self) -> Admitted:
-        return self._admission.admit(self.collector.collect())  # type: ignore[arg-type]  # a thread's is not async
+        returned: Any = self.collector.collect()
+        if inspect.iscoroutine(returned):
+            returned.close()
+            raise TypeError("collect() returned a coroutine in a worker thread: begin it with `async def`")
+        return self._admission.admit(returned)
 
     async def _admit(self, returned: Awaitable[Any]) -> Admitted:
         try:
             return self._admission.admit(await returned)
         except SystemExit as error:  # a task that raises this would end the event loop
-            raise RuntimeError(f"SystemExit: {error}") from error
+            raise RuntimeError(f"SystemExit: {text_of(error)}") from error
 
     def _give_up(self) -> None:
         self.timeouts += 1
         error = f"no answer within its timeout of {self.timeout:g} s"
         self._conclude("timed out", [], error)
-        self._say(logging.WARNING, f"{error}; its series are left out, and it is not asked again while it hangs")
+        advice = "its series are left out, and it is not asked again while it hangs"
+        self._say(logging.WARNING, "timed out", f"{error}; {advice}")
         if not self._threaded and self._task is not None:
             self._task.cancel()
         self._release()
@@ -156,14 +171,13 @@ class Slot:
         self._task = None
         error = None if task.cancelled() else task.exception()
         if late:
-            self._named.clear()
-            if not task.cancelled():
+            if not task.cancelled() and not self._stopping:
                 took = self._clock.monotonic() - self._begun
-                self.collector.log.warning("ended after %.1f s: is asked again", took)
+                self._say(logging.WARNING, "ended", f"ended after {took:.1f} s: is asked again")
         elif task.cancelled():
-            self._conclude("failed", [], "cancelled")
+            self._fail(asyncio.CancelledError("the run was cancelled"))
         elif isinstance(error, NoData):
-            self._conclude("no data", [], str(error))
+            self._conclude("no data", [], text_of(error))
         elif error is not None:
             self._fail(error)
         else:
@@ -177,7 +191,11 @@ class Slot:
 
     def _accept(self, families: list[Family], rejections: list[Rejection]) -> None:
         if self._transform is not None:
-            families, more = self._transformed.admit(self._transform(self.key, families))
+            try:
+                families, more = self._transformed.admit(self._transform(self.key, families))
+            except ENDS as error:
+                self._fail(error)
+                return
             rejections = rejections + more
         if self.last is not None and self.last.status not in ("ok", "no data"):
             self.collector.log.info("works again")
@@ -186,30 +204,33 @@ class Slot:
         self.reject(rejections)
 
     def _fail(self, error: BaseException) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-        text = f"{type(error).__name__}: {error}{where}"
+        text = described(error)
         self._conclude("failed", [], text)
-        self._say(logging.ERROR, f"failed: {text}", error)
+        if not self._stopping:
+            self._say(logging.ERROR, text, f"failed: {text}", error)
 
     def _conclude(
         self, status: Literal["ok", "no data", "failed", "timed out"], families: list[Family], error: str = ""
     ) -> None:
         now = self._clock.monotonic()
-        series = sum([len(family.samples) for family in families])
-        shape = () if status != "ok" else (self._transformed if self._transform else self._admission).shape
+        last = self._transformed if self._transform else self._admission
+        shape, series = (last.shape, last.series) if status == "ok" else ((), 0)
         self.last = Outcome(status, families, now - self._begun, now, series, shape, error)
         if status == "ok":
             self.good = self.last
+        elif status == "no data":  # an answer, too: what was good before is gone
+            self.good = None
 
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Count what had to be left out of this collector's answer, and name each once in the log."""
         for rejection in rejections:
             self.rejected[rejection.reason] += 1
-            self._say(logging.WARNING, f"left out ({rejection.reason}): {rejection.what}")
+            text = f"left out ({rejection.reason}): {rejection.what}"
+            self._say(logging.WARNING, f"{rejection.reason} {rejection.subject}", text)
 
-    def _say(self, level: int, text: str, error: BaseException | None = None) -> None:
-        if text not in self._named and len(self._named) < 100:
-            self._named.add(text)
+    def _say(self, level: int, problem: str, text: str, error: BaseException | None = None) -> None:
+        # Once for each problem until the collector works again: the details may be others each time.
+        if problem not in self._named and len(self._named) < NAMED:
+            self._named.add(problem)
             show = error if self.collector.log.isEnabledFor(logging.DEBUG) else None
             self.collector.log.log(level, "%s", text, exc_info=show)

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from agentd.errors import text_of
+
 T = TypeVar("T")
 
 PATIENCE = 0.02
@@ -59,8 +61,10 @@ class Workers:
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Return what a function returns that is called in a worker thread.
 
-        Cancelling stops the waiting, not the function.
+        Cancelling stops the waiting, not the function. Raises ``RuntimeError`` after ``close``.
         """
+        if self._closed:
+            raise RuntimeError("the agent is stopping: its workers take no more jobs")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(_Job(function, args, future))
@@ -102,6 +106,8 @@ class Workers:
                     self._threads -= 1
                 return
             if job is None:
+                with self._lock:
+                    self._threads -= 1
                 return
             with self._lock:
                 self._busy += 1
@@ -117,7 +123,10 @@ class Workers:
                 try:
                     loop.call_soon_threadsafe(self._drain)
                 except RuntimeError:  # the loop has ended while this job was done: nobody waits for it
+                    with self._lock:
+                        self._threads -= 1
                     return
+            del job  # or its result would live until the next one comes
 
     def _drain(self) -> None:
         with self._lock:
@@ -132,4 +141,4 @@ class Workers:
             elif isinstance(job.error, Exception) and not isinstance(job.error, StopIteration):
                 job.future.set_exception(job.error)
             else:  # SystemExit and its like end the call, not the agent; a future refuses StopIteration
-                job.future.set_exception(RuntimeError(f"{type(job.error).__name__}: {job.error}"))
+                job.future.set_exception(RuntimeError(f"{type(job.error).__name__}: {text_of(job.error)}"))

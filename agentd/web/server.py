@@ -7,25 +7,15 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
 
+from agentd.errors import described
 from agentd.routes import Principal, Route, Scope
+from agentd.web.connections import SENDING, Connections
 from agentd.web.table import Table
 
 log = logging.getLogger(__name__)
-
-FIRST_REQUEST = 15.0
-"""Seconds within which a new connection has to bring a whole request head; a half-open one is closed then."""
-
-IDLE = 330.0
-"""Seconds for which a connection is kept without a further whole request: Prometheus drops its own after 300."""
-
-SENDING = 30.0
-"""Seconds within which a client has to take an answer; one that does not read would keep it in memory for ever."""
 
 SHUTDOWN = 1.0
 """Seconds that requests under way get to end when the server stops."""
@@ -39,32 +29,6 @@ class ListenError(Exception):
     """The agent cannot listen where it was told to."""
 
 
-class _Server(web.Server):
-    """Closes connections that say nothing, which aiohttp by itself would keep for ever."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self._silent[handler] = asyncio.get_running_loop().call_later(FIRST_REQUEST, self._drop, handler, transport)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self.heard(handler)
-        super().connection_lost(handler, exc)
-
-    def heard(self, handler: RequestHandler) -> None:
-        """Note that a connection has brought a request."""
-        timer = self._silent.pop(handler, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _drop(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        self._silent.pop(handler, None)
-        transport.abort()
-
-
 class WebServer:
     """The agent's web server, on TCP addresses and on the Unix socket of the local command line."""
 
@@ -75,7 +39,7 @@ class WebServer:
         self._unix_socket = unix_socket
         self._unix_bound = False
         self._table = Table(())
-        self._server: _Server | None = None
+        self._server: Connections | None = None
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -89,11 +53,8 @@ class WebServer:
 
     async def start(self) -> None:
         """Begin to listen. Raises ``ListenError`` in one clear line."""
-        http_log = logging.getLogger(f"{__name__}.http")
-        http_log.addFilter(_is_worth_a_line)
-        self._server = _Server(
-            self._handle, access_log=None, logger=http_log, tcp_keepalive=True, keepalive_timeout=IDLE
-        )
+        self._server = Connections(self._handle)
+        asyncio.get_running_loop().set_exception_handler(self._server.complain)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
         try:
@@ -167,18 +128,16 @@ class WebServer:
         for name, value in parts.items():
             request[name] = value
         try:
-            return await route.handler(request, principal)
+            response = await route.handler(request, principal)
+            if not isinstance(response, web.StreamResponse):
+                raise TypeError(f"the handler returned {type(response).__name__}, which is no response")
         except web.HTTPException:
             raise
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path[:200])
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            if self._server is not None:
+                self._server.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
-
-
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Keep requests that are no HTTP out of the log: whoever reaches the port could fill it with tracebacks."""
-    error = record.exc_info[1] if record.exc_info else None
-    return log.isEnabledFor(logging.DEBUG) or not isinstance(error, HttpProcessingError)
+        return response
 
 
 def principal_of(request: web.BaseRequest) -> Principal:

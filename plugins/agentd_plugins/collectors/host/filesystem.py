@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Duration, Family, Labels, Regex, gauge, hookimpl
@@ -30,6 +31,16 @@ SHORTEST = 0.02
 
 Place = tuple[int, bytes]
 """A mount's id and the path to ask: what is mounted there later is another place."""
+
+
+Answers = dict[Place, os.statvfs_result | str | None]
+"""What statvfs gave for each place, or the text of its error; None where it hangs."""
+
+PROMPT = frozenset({"ext2", "ext3", "ext4", "xfs", "vfat", "tmpfs", "ramfs"})
+"""Local file systems that keep their numbers in memory: statvfs waits for no device once these are known."""
+
+PASSABLE = PROMPT | {"btrfs", "devtmpfs", "f2fs", "overlay", "proc", "rootfs", "squashfs", "sysfs"}
+"""File systems in which the way to a mount point, which the kernel keeps in memory, asks no server or other process."""
 
 
 class FilesystemConfig(Config, frozen=True):
@@ -63,6 +74,8 @@ class Shown(NamedTuple):
     """Device, mount point and type."""
     info: Labels
     readonly: float
+    prompt: bool
+    """Whether asking it waits for nothing, once it has answered."""
 
 
 class Filesystem(Collector[FilesystemConfig]):
@@ -95,15 +108,31 @@ class Filesystem(Collector[FilesystemConfig]):
         self._watch = Watch(self._ask, self._hangs, self._returned)
         self._mountinfo: bytes | None = None
         self._mounts: list[Shown] = []
+        self._answered: set[Place] = set()
 
-    async def collect(self) -> list[Family]:
-        """Return what every mount answers within the time that there is."""
+    def collect(self) -> list[Family] | Awaitable[list[Family]]:
+        """Return what every mount answers within the time that there is.
+
+        Mounts whose numbers the kernel has in memory are asked at once. All others are asked in a worker thread, as any
+        is for the first time.
+        """
         mountinfo = self._read()
         if mountinfo != self._mountinfo:
             self._mounts = self._chosen(_mountinfo.parse(mountinfo))
             self._mountinfo = mountinfo
-        places = list(dict.fromkeys(mount.place for mount in self._mounts))
-        answers = await self._watch.ask(places, self.in_worker, self._patience)
+            self._answered &= {mount.place for mount in self._mounts if mount.prompt}
+        answers: Answers = {place: self._ask(place) for place in self._answered}
+        rest = list(dict.fromkeys(mount.place for mount in self._mounts if mount.place not in answers))
+        return self._wait(rest, answers) if rest else self._families(answers)
+
+    async def _wait(self, places: list[Place], answers: Answers) -> list[Family]:
+        answers |= await self._watch.ask(places, self.in_worker, self._patience)
+        self._answered = {
+            mount.place for mount in self._mounts if mount.prompt and answers.get(mount.place) is not None
+        }
+        return self._families(answers)
+
+    def _families(self, answers: Answers) -> list[Family]:
         errors: dict[Labels, float] = {}
         readonly: dict[Labels, float] = {}
         columns: list[dict[Labels, float]] = [{} for _ in self.numbers]
@@ -139,8 +168,14 @@ class Filesystem(Collector[FilesystemConfig]):
             point = _mountinfo.label(path)
             if not self._by_path.ignores(point) and not self._by_type.ignores(mount.fstype):
                 labels, info = (mount.device, point, mount.fstype), (mount.device, mount.major, mount.minor, point)
-                chosen[labels] = Shown((upmost[mount.path], self._root + path), labels, info, float(mount.readonly))
+                place = upmost[mount.path], self._root + path
+                chosen[labels] = Shown(place, labels, info, float(mount.readonly), self._is_prompt(mount, mounts))
         return list(chosen.values())
+
+    def _is_prompt(self, mount: _mountinfo.Mount, mounts: list[_mountinfo.Mount]) -> bool:
+        # Under another root, what is on the way to a mount point is not what this file says.
+        on_the_way = (each.fstype for each in mounts if mount.path.startswith(each.path.rstrip(b"/") + b"/"))
+        return not self._root and mount.fstype in PROMPT and PASSABLE.issuperset(on_the_way)
 
     def _ask(self, place: Place) -> os.statvfs_result | str:
         try:

@@ -1,10 +1,10 @@
 """Bytes, packets and errors of the network devices, from the kernel over netlink or from /proc/net/dev."""
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from agentd.plugin import Collector, Config, Context, Family, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Metric, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter, exclusive
 from agentd_plugins.collectors.host._netlink import Link, RouteSocket
 
@@ -52,7 +52,7 @@ class NetdevConfig(Config):
     address_info: bool = False
     """Whether to tell the IP addresses of the devices."""
     netlink: bool = True
-    """Whether to ask the kernel over a netlink socket; else /proc/net/dev is read, which knows fewer numbers."""
+    """Whether to tell what netlink knows beside /proc/net/dev: packets without a handler, and errors one by one."""
     label_ifalias: bool = False
     """Whether each device gets its alias (``ip link set … alias``) as the label ``ifalias``."""
     enable_detailed_metrics: bool = False
@@ -66,8 +66,8 @@ class Netdev(Collector[NetdevConfig]):
     """What each network device of the agent's network namespace has received and transmitted."""
 
     name = "netdev"
-    # Kernel memory only. The dump over netlink may wait for the kernel's RTNL lock while a network is being configured:
-    # milliseconds as a rule.
+    # /proc/net/dev and sysfs are read without waiting for anything. Netlink may have to wait for the kernel's RTNL
+    # lock, which a driver can hold for seconds: it is asked in a worker, and only for what they do not have.
     blocking = False
 
     statistic = counter(
@@ -86,26 +86,58 @@ class Netdev(Collector[NetdevConfig]):
         super().__init__(config, context)
         self._filter = Filter(self.config.device_exclude, self.config.device_include)
         self._route = RouteSocket()
+        self._metrics: dict[str, Metric] = {}
 
     async def stop(self) -> None:
         """Close the netlink socket, which the first collection opened."""
         self._route.close()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> list[Family] | Awaitable[list[Family]]:
         """Return a family for each number that the kernel keeps, and the addresses where they are asked for."""
+        try:
+            devices = parse(self.host.proc("net/dev"))
+        except FileNotFoundError:  # procfs is that of another machine, or a copy
+            if not self.config.netlink:
+                raise
+            return self.in_worker(self._ask)
+        if self.config.address_info or (self.config.netlink and self.config.enable_detailed_metrics):
+            return self.in_worker(self._ask)
+        families = self._families(COLUMNS.split(), devices)
         if self.config.netlink:
-            names, devices = STATS64.split(), statistics(self._route.links(frozenset({IFLA_IFNAME, IFLA_STATS64})))
+            without_handler = {
+                self._labels(name): count for name in devices if (count := self._nohandler(name)) is not None
+            }
+            families.append(self._metric("receive_nohandler")(without_handler))
+        return families
+
+    def _ask(self) -> list[Family]:
+        if self.config.netlink:
+            families = self._families(
+                STATS64.split(), statistics(self._route.links(frozenset({IFLA_IFNAME, IFLA_STATS64})))
+            )
         else:
-            names, devices = COLUMNS.split(), parse(self.host.proc("net/dev"))
+            families = self._families(COLUMNS.split(), parse(self.host.proc("net/dev")))
+        return [*families, self._addresses()] if self.config.address_info else families
+
+    def _families(self, names: Sequence[str], devices: Mapping[str, Sequence[float]]) -> list[Family]:
         rows = {self._labels(name): row for name, row in devices.items() if not self._filter.ignores(name)}
         columns: Mapping[str, Sequence[float]] = dict(zip(names, zip(*rows.values(), strict=False), strict=False))
         if not self.config.enable_detailed_metrics:
             columns = legacy(columns)
-        metric = self.aliased if self.config.label_ifalias else self.statistic
-        families = [metric.named(name, zip(rows, column, strict=True)) for name, column in columns.items()]
-        if self.config.address_info:
-            families.append(self._addresses())
-        return families
+        return [self._metric(name)(zip(rows, column, strict=True)) for name, column in columns.items()]
+
+    def _metric(self, name: str) -> Metric:
+        if name not in self._metrics:
+            self._metrics[name] = (self.aliased if self.config.label_ifalias else self.statistic).bound(name)
+        return self._metrics[name]
+
+    def _nohandler(self, device: str) -> float | None:
+        if self._filter.ignores(device):
+            return None
+        try:
+            return float(self.host.sys(f"class/net/{device}/statistics/rx_nohandler"))
+        except (OSError, ValueError):  # gone meanwhile, an older kernel, or the sysfs of another network namespace
+            return None
 
     def _labels(self, device: str) -> tuple[str | None, ...]:
         if not self.config.label_ifalias:

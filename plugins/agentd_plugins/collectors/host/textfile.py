@@ -43,7 +43,8 @@ class Textfile(Collector[TextfileConfig]):
     def __init__(self, config: TextfileConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         patterns = self.config.directory
-        self._patterns = [patterns] if isinstance(patterns, str) else patterns
+        self._patterns = [pattern for pattern in ([patterns] if isinstance(patterns, str) else patterns) if pattern]
+        self.blocking = bool(self._patterns)  # without a folder there is nothing to wait for
         self._files: dict[str, Content] = {}
         self._families: list[Family] = []
         self._conflicts: list[str] = []
@@ -67,7 +68,7 @@ class Textfile(Collector[TextfileConfig]):
         return [*self._families, *([self.mtime(mtimes)] if mtimes else []), self.scrape_error(float(bool(problems)))]
 
     def _paths(self, problems: list[str]) -> Iterator[str]:
-        for pattern in filter(None, self._patterns):
+        for pattern in self._patterns:
             # What matches nothing is taken for a folder's name: that it is not there has to be said.
             folders = glob.glob(pattern, include_hidden=True)  # noqa: PTH207  # a Path has no absolute patterns
             for folder in sorted(folders) or [pattern]:

@@ -27,6 +27,8 @@ class Time(Collector[Config]):
         ("device", "clocksource"),
     )
 
+    _devices: list[str] | None = None
+
     def collect(self) -> list[Family]:
         """Return the time, and the clock sources where sysfs tells of them."""
         now = self.clock.time()
@@ -34,11 +36,13 @@ class Time(Collector[Config]):
         families = [self.seconds(now), self.zone({local.tm_zone: float(local.tm_gmtoff)})]
         available: dict[tuple[str, str], float] = {}
         current: dict[tuple[str, str], float] = {}
-        for folder in self._folders():
+        if self._devices is None:  # there is one, which is there from the boot on
+            self._devices = self._folders()
+        for folder in self._devices:
             device = folder.removeprefix("clocksource")
-            names = self.host.sys(f"{FOLDER}/{folder}/available_clocksource").decode()
+            names = self.host.sys(f"{FOLDER}/{folder}/available_clocksource", lasting=True).decode()
             available |= {(device, name): 1.0 for name in names.split()}
-            name = self.host.sys(f"{FOLDER}/{folder}/current_clocksource").decode().strip()
+            name = self.host.sys(f"{FOLDER}/{folder}/current_clocksource", lasting=True).decode().strip()
             current[device, name] = 1.0
         if current:
             families += [self.available(available), self.current(current)]
@@ -46,7 +50,7 @@ class Time(Collector[Config]):
 
     def _folders(self) -> list[str]:
         try:
-            names = os.listdir(f"{self.host.paths.sysfs}/{FOLDER}")  # noqa: PTH208 - names are all that is needed
+            names = os.listdir(f"{self.host.paths.sysfs}/{FOLDER}")
         except FileNotFoundError:  # a container without sysfs still has the time
             return []
         return sorted(name for name in names if name.startswith("clocksource"))

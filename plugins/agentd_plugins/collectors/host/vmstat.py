@@ -1,6 +1,6 @@
 """Counters of the kernel's memory management, from /proc/vmstat."""
 
-from agentd.plugin import Collector, Config, Context, Family, Regex, hookimpl, unknown
+from agentd.plugin import Collector, Config, Context, Family, Metric, Regex, hookimpl, unknown
 
 
 class VmstatConfig(Config):
@@ -23,7 +23,7 @@ class Vmstat(Collector[VmstatConfig]):
     def __init__(self, config: VmstatConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._names: list[bytes] = []
-        self._wanted: list[tuple[bytes, str]] = []
+        self._wanted: list[tuple[bytes, Metric]] = []
 
     def collect(self) -> list[Family]:
         """Return the fields whose names match."""
@@ -32,8 +32,8 @@ class Vmstat(Collector[VmstatConfig]):
         if names != self._names:  # the first time: a running kernel keeps its list
             self._names = names
             decoded = ((name, name.decode()) for name in names)
-            self._wanted = [(name, text) for name, text in decoded if self.config.fields.search(text)]
-        return [self.field.named(text, float(fields[name])) for name, text in self._wanted]
+            self._wanted = [(name, self.field.bound(text)) for name, text in decoded if self.config.fields.search(text)]
+        return [metric(float(fields[name])) for name, metric in self._wanted]
 
 
 def parse(text: bytes) -> dict[bytes, bytes]:

@@ -1,0 +1,22 @@
+"""What a plugin raised, in one line for the log and the status."""
+
+import traceback
+
+LONGEST = 500
+"""Characters of an error's own text that are shown."""
+
+
+def described(error: BaseException) -> str:
+    """Return an error in one line, with the place in the code at which it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {text_of(error)}{where}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says of itself, on one line. Raises nothing, though its ``__str__`` may."""
+    try:
+        text = " ".join(str(error).splitlines())
+    except Exception as another:  # noqa: BLE001  # a plugin's error may be as broken as the plugin
+        return f"<no text: {type(another).__name__} when asked for it>"
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
