@@ -1,0 +1,68 @@
+# `make run` and `make test` need nothing but Python: what else it takes is set up in .venv, and again when
+# pyproject.toml has changed. Arguments for the program behind a target: make run ARGS="--listen 0.0.0.0:9797"
+
+SHELL := /bin/bash
+BASE_PYTHON ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-wheel test-systemd lint docs bench wheel clean servers
+
+help: ## Say what there is to make.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: $(VENV)/ready ## Run the agent; arguments in ARGS.
+	@exec $(PYTHON) -m agentd run $(ARGS)
+
+test: $(VENV)/ready-test servers ## Run the test suite.
+	@$(PYTHON) -m pytest -m "not systemd" $(ARGS)
+
+test-wheel: $(VENV)/ready-test servers ## Run the test suite against the built wheel.
+	@.ci/test-wheel $(ARGS)
+
+test-systemd: $(VENV)/ready-test ## Run the unit in a booted Debian; needs root, and a minute more the first time.
+	@type systemd-nspawn debootstrap &>/dev/null || .ci/apt-install systemd-container debootstrap || true
+	@$(PYTHON) -m pytest -m systemd $(ARGS) tests/systemd
+
+lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@! type shellcheck &>/dev/null || shellcheck .ci/* tests/systemd/*.sh
+
+docs: $(VENV)/ready ## Write the pages that follow from the code: docs/metrics.md and etc/agentd.toml.
+	@$(PYTHON) docs/generate.py
+
+bench: $(VENV)/ready servers ## Measure agentd beside its peers.
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+wheel: $(VENV)/ready ## Build the wheel, into dist/.
+	@$(PIP) wheel --no-deps --wheel-dir dist .
+
+clean: ## Remove all that was made here.
+	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Servers that tests and benchmarks start themselves. Where they cannot be installed, those tests are skipped.
+servers:
+	@type prometheus promtool prometheus-node-exporter &>/dev/null \
+	  || .ci/apt-install prometheus prometheus-node-exporter || true
+
+$(VENV)/ready: pyproject.toml
+	@type $(BASE_PYTHON) >/dev/null
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "agentd needs Python 3.11 or newer: make BASE_PYTHON=/path/to/it" >&2; exit 1; }
+	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/apt-install python3-venv \
+	  || { echo "$(BASE_PYTHON) cannot make a virtual environment: install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@$(BASE_PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1' # the first that knows groups of dependencies
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/ready-%: $(VENV)/ready
+	@$(PIP) install --group $*
+	@touch $@

@@ -1,0 +1,107 @@
+"""The documents say what is true."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def code(file, language, containing=""):
+    """Return the first block of code of a document in this language that holds some text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), flags=re.MULTILINE | re.DOTALL)
+    return next(block for block in blocks if containing in block)
+
+
+def run(*arguments, folder):
+    """Run agentd with state and configuration in a folder of the test's own."""
+    environment = {**os.environ, "HOME": str(folder), "STATE_DIRECTORY": str(folder), "RUNTIME_DIRECTORY": str(folder)}
+    command = [sys.executable, "-m", "agentd", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+
+
+def test_generated_pages_are_fresh():
+    """docs/metrics.md and etc/agentd.toml are what `make docs` would write."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for file, text in module.pages().items():
+        assert (ROOT / file).read_text() == text, f"{file} is stale: run `make docs`"
+
+
+def test_the_annotated_configuration_checks(tmp_path):
+    """etc/agentd.toml is accepted as it stands."""
+    result = run("check", "--config", str(ROOT / "etc" / "agentd.toml"), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_first_collector_works_when_pasted(tmp_path):
+    """The collector of docs/plugins.md, saved in a plugin folder, tells what the page says it tells."""
+    (tmp_path / "door.py").write_text(code("docs/plugins.md", "python", "class Door"))
+    (tmp_path / "door").write_text("3 0\n")
+    configuration = code("docs/plugins.md", "toml", "plugin_dirs").replace("/etc/agentd/plugins", str(tmp_path))
+    (tmp_path / "agentd.toml").write_text(f'{configuration}\n[collectors.door]\npath = "{tmp_path}/door"\n')
+    result = run("collect", "door", "--config", str(tmp_path / "agentd.toml"), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    shown = re.search(
+        r"\$ agentd collect door\n(.*?)^…", (ROOT / "docs/plugins.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert result.stdout.startswith(shown[1])
+
+
+def test_the_first_collector_says_when_there_is_no_door(tmp_path):
+    """Without the file it has no data, which is no failure."""
+    (tmp_path / "door.py").write_text(code("docs/plugins.md", "python", "class Door"))
+    (tmp_path / "agentd.toml").write_text(
+        f'[agent]\nplugin_dirs = ["{tmp_path}"]\n[collectors.door]\npath = "/nonexistent"'
+    )
+    result = run("collect", "door", "--config", str(tmp_path / "agentd.toml"), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "door_open" not in result.stdout
+    assert 'node_scrape_collector_success{collector="door"} 0.0' in result.stdout
+
+
+@pytest.mark.parametrize("containing", ["def test_loadavg", "temperature = gauge"])
+def test_examples_of_code_run(containing, tmp_path):
+    """The other examples of docs/plugins.md run; that of a test passes."""
+    namespace = {}
+    exec(code("docs/plugins.md", "python", containing), namespace)
+    if "test_loadavg" in namespace:
+        namespace["test_loadavg"](tmp_path)
+
+
+@pytest.mark.parametrize("containing", ["[web]", "for_backup", "action ="])
+def test_examples_of_configuration_check(containing, tmp_path):
+    """The examples of docs/configuration.md are accepted."""
+    text = code("docs/configuration.md", "toml", containing).replace("/etc/agentd/plugins", str(tmp_path))
+    (tmp_path / "agentd.toml").write_text(text)
+    result = run("check", "--config", str(tmp_path / "agentd.toml"), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_scrape_configuration_is_valid(server_binary, tmp_path):
+    """Prometheus's own tool accepts the scrape configuration of the README."""
+    (tmp_path / "prometheus.yml").write_text(code("README.md", "yaml"))
+    command = [str(server_binary("promtool")), "check", "config", str(tmp_path / "prometheus.yml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_relative_link_leads_somewhere():
+    """Links between the documents, and from the README, point to files that exist."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_make_is_told_of_both_commands():
+    """The README's two commands are targets of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("run", "test"):
+        assert f"make {target}" in (ROOT / "README.md").read_text()
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
