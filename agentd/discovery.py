@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,16 +60,24 @@ def installed() -> Iterator[Found]:
     for kind in KINDS:
         for point in entry_points(group=f"agentd.{kind}"):
             distribution = point.dist.name if point.dist else "an installed package"
-            yield Found(point.name, kind, point.module, origin=f"package {distribution}")
+            module = (
+                point.value.partition("[")[0].partition(":")[0].strip()
+            )  # what is no name fails when it is imported
+            yield Found(point.name, kind, module, origin=f"package {distribution}")
 
 
 def in_folders(folders: Sequence[str]) -> Iterator[Found]:
     """Yield the ``*.py`` files of folders that the user names; those that begin with ``_`` are no plugins."""
     for folder in folders:
-        for file in sorted(Path(folder).expanduser().glob("*.py")):
+        for file in sorted(expanded(folder).glob("*.py")):
             if not file.name.startswith("_"):
                 module = f"agentd_plugin_dirs.{crc32(str(file.parent).encode()):x}.{file.stem}"
                 yield Found(file.stem, None, module, file, origin=str(file))
+
+
+def expanded(folder: str) -> Path:
+    """Return a folder that may begin with ``~``."""
+    return Path(os.path.expanduser(folder))  # noqa: PTH111  # that of pathlib raises where there is no such user
 
 
 def _modules(folder: Path, package: str) -> Iterator[tuple[Path, str]]:

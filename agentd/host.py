@@ -51,10 +51,16 @@ class Host:
     def sys(self, name: str, *, lasting: bool = False) -> bytes:
         """Return the contents of a file below sysfs without the line break at its end.
 
-        One that is ``lasting``, of no device that may be taken away, is kept open as those of procfs are.
+        One that is ``lasting`` is kept open as those of procfs are. Where a device is given another name, it goes on
+        being read: see ``forget``.
         """
         path = f"{self.paths.sysfs}/{name}"
         return (self._read_kept(path) if lasting else read(path)).rstrip(b"\n")
+
+    def forget(self, folder: str) -> None:
+        """Close what was kept of files below a folder of sysfs: their names may by now mean others."""
+        for path in [path for path in self._kept if path.startswith(f"{self.paths.sysfs}/{folder}/")]:
+            self._forget(path)
 
     def path(self, name: str) -> Path:
         """Return where ``/etc/os-release``, say, is found under ``rootfs``."""

@@ -14,13 +14,17 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """Levels of logging and the priorities of syslog(3) that journald shows in colours and filters by."""
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROLS |= {ord("\n"): "\\n", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""Characters that begin a line or steer a terminal, and what is shown of them: what is logged may quote anything."""
+
 
 def configure(level: LogLevel, format: LogFormat = "auto", stream: TextIO | None = None) -> None:
     """Send the records of all loggers to standard error, once each.
 
     ``auto`` is text, without time but with a priority where standard error leads to journald, which adds the time.
     """
-    out = stream or sys.stderr
+    out = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  # standard error may be closed: None
     handler = logging.StreamHandler(out)
     journal = format == "auto" and to_journal(out)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(journal=journal))
@@ -59,7 +63,7 @@ class TextFormatter(logging.Formatter):
         """Return the record as text; a traceback follows on lines of its own."""
         extra = "".join(f" {name}={value}" for name, value in fields(record).items())
         name = record.name.removeprefix("agentd.")
-        text = f"{name}: {record.getMessage()}{extra}"
+        text = f"{name}: {record.getMessage()}{extra}".translate(_CONTROLS)
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         if self._journal:

@@ -1,7 +1,7 @@
 """Loads plugins through pluggy, one by one, so that a broken one is named and left out while all others run."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,6 +10,7 @@ import pluggy
 from agentd import discovery, hookspecs
 from agentd.discovery import Found
 from agentd.errors import described
+from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
 from agentd.plugin import Collector, Exporter, Plugin
@@ -45,6 +46,9 @@ class Registry:
             if first is not found:
                 log.warning("plugin %s.%s of %s is left out: %s has one of that name",
                             found.kind, found.name, found.origin, first.origin)  # fmt: skip
+        for folder in plugin_dirs:
+            if not discovery.expanded(folder).is_dir():
+                log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
             self._load_local(found)
 
@@ -71,10 +75,10 @@ class Registry:
             found = self._found[kind, name]
             if found.module in self._failed:
                 raise PluginError(self._failed[found.module])
-            self._load(found)
+            if not self._pluggy.has_plugin(found.module):
+                self._load(found)
             if (kind, name) not in self._classes:
-                self._failed[found.module] = f"{found.module} registers no {kind[:-1]} named {name}"
-                raise PluginError(self._failed[found.module])
+                raise PluginError(f"{found.module} registers no {kind[:-1]} named {name}")
         return self._classes[kind, name]
 
     def config_type(self, kind: str, name: str) -> type[Config] | None:
@@ -90,28 +94,43 @@ class Registry:
             if found.origin.startswith("package "):
                 self.config_type(kind, name)
 
-    def call(self, hook: str, **arguments: Any) -> Iterator[Any]:
-        """Call each implementation of a hook on its own, and yield what those return that do not raise.
+    def call(self, hook: str, **arguments: Any) -> list[Any]:
+        """Call each implementation of a hook on its own, and return what they return; None for those that raise.
 
         One that does is named in the log the first time.
         """
-        for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
-            try:
-                yield implementation.function(*(arguments[name] for name in implementation.argnames))
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-                if (implementation.plugin_name, hook) not in self._failing:
-                    self._failing.add((implementation.plugin_name, hook))
-                    log.error("plugin %s: hook %s failed: %s", implementation.plugin_name, hook, described(error))
+        return [self._ask(hook, implementation, arguments) for implementation in self._implementations(hook)]
 
     def implemented(self, hook: str) -> bool:
         """Say whether any loaded plugin implements a hook."""
-        return bool(getattr(self._pluggy.hook, hook).get_hookimpls())
+        return bool(self._implementations(hook))
 
     def transform(self, plugin: str, families: Sequence[Family]) -> Sequence[Family]:
-        """Let every ``agentd_families`` hook change what a collector returned."""
-        for changed in self.call("agentd_families", plugin=plugin, families=families):
+        """Let every ``agentd_families`` hook in turn change what a collector returned."""
+        hook = "agentd_families"
+        for implementation in self._implementations(hook):
+            changed = self._ask(hook, implementation, {"plugin": plugin, "families": families}, _families)
             families = families if changed is None else changed
         return families
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        implementations: list[pluggy.HookImpl] = getattr(self._pluggy.hook, hook).get_hookimpls()
+        return implementations
+
+    def _ask(
+        self,
+        hook: str,
+        implementation: pluggy.HookImpl,
+        arguments: Mapping[str, Any],
+        checked: Callable[[Any], Any] = lambda result: result,
+    ) -> Any:
+        try:
+            return checked(implementation.function(*(arguments[name] for name in implementation.argnames)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            if (implementation.plugin_name, hook) not in self._failing:
+                self._failing.add((implementation.plugin_name, hook))
+                log.error("plugin %s: hook %s failed: %s", implementation.plugin_name, hook, described(error))
+            return None
 
     def _load_local(self, found: Found) -> None:
         try:
@@ -133,19 +152,24 @@ class Registry:
     def _load(self, found: Found) -> list[tuple[str, type[Plugin[Any]]]]:
         try:
             module = found.load()
-            self._pluggy.register(module, found.module)
             try:
+                self._pluggy.register(module, found.module)
                 self._pluggy.check_pending()
+                if not self._pluggy.get_hookcallers(module):
+                    raise PluginError(f"{found.module} implements no hook: mark agentd_collectors, say, with @hookimpl")
                 classes = list(self._registered(module))
             except BaseException:
-                self._pluggy.unregister(module)
+                if self._pluggy.is_registered(module):
+                    self._pluggy.unregister(module)
                 raise
         except (Exception, SystemExit) as error:
-            self._failed[found.module] = described(error)
+            self._failed[found.module] = str(error) if isinstance(error, PluginError) else described(error)
             raise PluginError(self._failed[found.module]) from error
         if found.file is None:
             for kind, cls in classes:
-                self._classes.setdefault((kind, cls.name), cls)
+                owner = self._found.get((kind, cls.name))
+                if owner is not None and owner.module == found.module:  # nobody takes the place of another
+                    self._classes.setdefault((kind, cls.name), cls)
         return classes
 
     def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
@@ -153,10 +177,18 @@ class Registry:
             for implementation in getattr(self._pluggy.hook, f"agentd_{kind}").get_hookimpls():
                 if implementation.plugin is not module:
                     continue
-                returned: Iterable[Any] = implementation.function()
+                returned: Any = implementation.function()
+                if not isinstance(returned, Iterable):
+                    raise PluginError(f"agentd_{kind} returned {short(returned)}: expected a list of classes")
                 for cls in returned:
                     if not (isinstance(cls, type) and issubclass(cls, base)):
-                        raise TypeError(f"agentd_{kind} returned {cls!r}, which is no class of {base.__name__}")
+                        raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
                     if not isinstance(getattr(cls, "name", None), str):
-                        raise TypeError(f'{cls.__name__} has no name: say `name = "…"` in the class')
+                        raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
                     yield kind, cls
+
+
+def _families(returned: Any) -> list[Family] | None:
+    if returned is not None and not isinstance(returned, Iterable):
+        raise TypeError(f"it returned {short(returned)}: expected families, or None to leave them as they are")
+    return None if returned is None else list(returned)

@@ -27,8 +27,9 @@ def metrics_page(registry: Registry) -> str:
     lines = [
         "# Metrics",
         "",
-        "Made from the plugins by `make docs`; do not edit. A `*` in a name stands for names that the kernel gives; *unknown*",
-        "is what the text format calls untyped. Metrics of the kernel have the names, types and labels of node_exporter.",
+        "Made from the plugins by `make docs`; do not edit. A `*` in a name stands for what the kernel names;",
+        "*unknown* is what the text format calls untyped. Metrics of the kernel are named, typed and labelled as in",
+        "node_exporter.",
     ]
     for kind in KINDS:
         for name in registry.names(kind):

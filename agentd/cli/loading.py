@@ -67,7 +67,8 @@ def commands_of_plugins() -> dict[str, click.Command]:
 
 
 def _says(document: Document, overrides: Overrides, key: str) -> bool:
-    return ("agent", key) in overrides or key in document.values.get("agent", {})
+    section = document.values.get("agent")
+    return ("agent", key) in overrides or (isinstance(section, Mapping) and key in section)
 
 
 def socket_files() -> list[Path]:

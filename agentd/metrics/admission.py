@@ -54,6 +54,8 @@ class Admission:
 
         Reads no further than the budget reaches, so a generator need not end. What iterating raises is passed on.
         """
+        if not isinstance(returned, Iterable):
+            raise TypeError(f"expected a list of families, found {short(returned)}")
         if self._plain:
             rest = iter(returned)
             begin = list(islice(rest, len(self._outline) + 1))

@@ -165,7 +165,13 @@ def _clear(path: Path) -> None:
         probe.settimeout(1)
         try:
             probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            if not path.is_socket():
+                raise ListenError(
+                    f"cannot listen on the socket {path}: something that is none is in its place"
+                ) from None
             path.unlink(missing_ok=True)  # left behind by an agent that was killed
             return
     raise ListenError(

@@ -87,6 +87,7 @@ class Netdev(Collector[NetdevConfig]):
         self._filter = Filter(self.config.device_exclude, self.config.device_include)
         self._route = RouteSocket()
         self._metrics: dict[str, Metric] = {}
+        self._devices: list[str] = []
 
     async def stop(self) -> None:
         """Close the netlink socket, which the first collection opened."""
@@ -104,6 +105,9 @@ class Netdev(Collector[NetdevConfig]):
             return self.in_worker(self._ask)
         families = self._families(COLUMNS.split(), devices)
         if self.config.netlink:
+            if list(devices) != self._devices:  # names that two devices exchange change places in the kernel's list
+                self.host.forget("class/net")
+                self._devices = list(devices)
             without_handler = {
                 self._labels(name): count for name in devices if (count := self._nohandler(name)) is not None
             }
@@ -135,7 +139,7 @@ class Netdev(Collector[NetdevConfig]):
         if self._filter.ignores(device):
             return None
         try:
-            return float(self.host.sys(f"class/net/{device}/statistics/rx_nohandler"))
+            return float(self.host.sys(f"class/net/{device}/statistics/rx_nohandler", lasting=True))
         except (OSError, ValueError):  # gone meanwhile, an older kernel, or the sysfs of another network namespace
             return None
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentd.plugin import Context, Host, HostPaths, Regex
-from agentd_plugins.collectors.host.vmstat import Vmstat, VmstatConfig, parse
+from agentd_plugins.collectors.host.vmstat import Vmstat, VmstatConfig, parse, pick
 
 PROC = Path(__file__).parents[3] / "fixtures" / "host" / "proc"
 
@@ -81,3 +81,13 @@ def test_parse_reads_back_what_a_kernel_would_write(fields):
     """Any fields are read, in their order."""
     text = b"".join(b"%s %d\n" % item for item in fields.items())
     assert list(parse(text).items()) == [(name, b"%d" % number) for name, number in fields.items()]
+
+
+@given(st.dictionaries(st.from_regex(rb"[a-z_]{1,12}", fullmatch=True), st.integers(0, 2**64), min_size=1))
+def test_picking_is_equal_to_parsing(fields):
+    """The quick way to single fields finds what the parser of the whole file finds, and nothing that is not there."""
+    text = b"".join(b"%s %d\n" % field for field in fields.items())
+    parsed = parse(text)
+    assert {name: pick(text, name) for name in fields} == parsed
+    assert pick(text, b"absent_field_name") is None
+    assert pick(text.rstrip(b"\n"), list(fields)[-1]) == parsed[list(fields)[-1]]
