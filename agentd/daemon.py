@@ -31,9 +31,6 @@ from agentd.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
-END_WITHIN = 1.9
-"""Seconds after which the process ends that was told to, whatever still hangs in it."""
-
 
 class StateDirectoryError(Exception):
     """The folder for what must survive the agent cannot be used."""
@@ -58,14 +55,9 @@ class Agent:
         self._web = WebServer(addresses, directories.socket_path())
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT."""
-        stopping = asyncio.Event()
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping`` is set. Raises where the agent as a whole cannot run."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-            # Beside asyncio's own, which a plugin that blocks the event loop keeps waiting.
-            signal.signal(number, lambda *_: end_in_time(0))
         loop.add_signal_handler(signal.SIGHUP, self._refuse_reload)
         starting = loop.create_task(self.start())
         waiting = loop.create_task(stopping.wait())
@@ -190,22 +182,6 @@ class Agent:
 
     def _refuse_reload(self) -> None:
         log.warning("SIGHUP: this version cannot reload its configuration; restart it to take changes")
-
-
-def end_in_time(status: int) -> None:
-    """End the process in ``END_WITHIN`` seconds where it has not ended by then. To be called by the main thread.
-
-    A plugin may hang where nothing else reaches it: in a thread, in a task that refuses to be cancelled, or on the
-    event loop itself.
-    """
-
-    def end(*_: object) -> None:
-        log.warning("something does not want to end: it is left behind")
-        os._exit(status)
-
-    if not signal.getitimer(signal.ITIMER_REAL)[0]:
-        signal.signal(signal.SIGALRM, end)
-        signal.setitimer(signal.ITIMER_REAL, END_WITHIN)
 
 
 def _prepare(directory: Path) -> None:

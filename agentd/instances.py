@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.family import Family
-from agentd.metrics.slot import Slot
+from agentd.metrics.slot import ENDS, NAMED, Slot
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
@@ -63,7 +64,7 @@ def build(instances: Iterable[Instance], registry: Registry, context: Callable[[
             running.plugin = cls(instance.config, context(instance))
         except PluginError as error:
             running.fail("cannot be loaded", str(error))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+        except ENDS as error:  # a plugin's failure is its own
             running.fail("cannot be set up", described(error))
     return built
 
@@ -73,16 +74,22 @@ def slot_for(running: Running, registry: Registry, workers: Workers) -> Slot | N
     plugin, keys = running.plugin, running.instance.keys
     if not running.up or not isinstance(plugin, Collector) or not isinstance(keys, CollectorKeys):
         return None
-    running.slot = Slot(
-        plugin,
-        name=running.instance.name,
-        workers=workers,
-        timeout=COLLECTOR_TIMEOUT if keys.timeout is None else keys.timeout,
-        max_series=keys.max_series,
-        interval=plugin.interval if keys.interval is None else keys.interval,
-        threaded=None if keys.isolation is None else keys.isolation == "thread",
-        transform=registry.transform if registry.implemented("agentd_families") else None,
-    )
+    try:
+        interval = plugin.interval if keys.interval is None else keys.interval
+        if interval is not None and not 0 < interval < inf:
+            raise ValueError(f"its interval is {interval!r}: expected seconds, or None for each scrape")
+        running.slot = Slot(
+            plugin,
+            name=running.instance.name,
+            workers=workers,
+            timeout=COLLECTOR_TIMEOUT if keys.timeout is None else keys.timeout,
+            max_series=keys.max_series,
+            interval=interval,
+            threaded=None if keys.isolation is None else keys.isolation == "thread",
+            transform=registry.transform if registry.implemented("agentd_families") else None,
+        )
+    except ENDS as error:  # one that has not called the constructor of its base class, say, has no context
+        running.fail("cannot be set up", described(error))
     return running.slot
 
 
@@ -134,16 +141,22 @@ class About:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._admission = Admission(ABOUT_SERIES)
-        self._told = False
+        self._named: set[tuple[str, str]] = set()
 
     def __call__(self) -> list[Family]:
         """Return the plugin's own families; none where it fails to tell them."""
         if self._running.plugin is None:
             return []
         try:
-            return self._admission.admit(self._running.plugin.about())[0]
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-            if not self._told:
-                self._told = True
-                log.error("%s: about() failed: %s", self._running.instance.key, described(error))
+            families, rejections = self._admission.admit(self._running.plugin.about())
+        except ENDS as error:  # a plugin's failure is its own
+            self._say("failed", "", described(error))
             return []
+        for rejection in rejections:
+            self._say(rejection.reason, rejection.subject, f"left out ({rejection.reason}): {rejection.what}")
+        return families
+
+    def _say(self, problem: str, subject: str, text: str) -> None:
+        if (problem, subject) not in self._named and len(self._named) < NAMED:
+            self._named.add((problem, subject))
+            log.error("%s: about(): %s", self._running.instance.key, text)

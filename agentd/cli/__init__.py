@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentd import __version__
+from agentd import __version__, ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+LEAVE_WITHIN = 1.0
+"""Seconds that threads and tasks of plugins get to end when a command is done."""
 
 COMMANDS = {
     "run": "Run the agent until SIGTERM or SIGINT.",
@@ -85,6 +88,9 @@ def main() -> None:
     """Run the command line. An unexpected error is one line; ``--log-level debug`` shows its traceback."""
     try:
         group(prog_name="agentd")
+    except SystemExit as end:
+        ending.within(LEAVE_WITHIN, end.code if isinstance(end.code, int) else 0)
+        raise
     except BrokenPipeError:  # `agentd collect | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

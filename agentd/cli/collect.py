@@ -5,7 +5,8 @@ import sys
 
 import click
 
-from agentd.cli import common, fail
+from agentd import ending
+from agentd.cli import LEAVE_WITHIN, common, fail
 from agentd.cli.loading import load
 from agentd.config import Origin, Settings, find, read
 from agentd.registry import Registry
@@ -22,14 +23,15 @@ def command(names: tuple[str, ...], timeout: float, config_file: str | None, **o
     """
     extra: dict[tuple[str, ...], tuple[object, Origin]] = {}
     if names:
-        enabled = read(find(config_file)).values.get("collectors", {}).get("enable", [])
-        extra["collectors", "enable"] = ([*enabled, *names], Origin("the command line"))
+        section = read(find(config_file)).values.get("collectors")
+        enabled = section.get("enable", []) if isinstance(section, dict) else []
+        if isinstance(enabled, list):  # else it is an error, which is told where it stands
+            extra["collectors", "enable"] = ([*enabled, *names], Origin("the command line"))
     settings, registry = load(config_file, options, log_level="warning", extra=extra)
-    from agentd.daemon import end_in_time
-
     with asyncio.Runner() as runner:
         failed = runner.run(collect(settings, registry, names, timeout))
-        end_in_time(1 if failed else 0)
+        timer = ending.within(LEAVE_WITHIN, 1 if failed else 0)
+    timer.cancel()
     if failed:
         fail(f"failed: {' '.join(failed)}")
 

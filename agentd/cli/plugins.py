@@ -47,7 +47,7 @@ def show_all(settings: Settings, registry: Registry) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # what it prints is other people's text
     for kind in KINDS:
         table = Table("name", "what it does", "enabled", title=kind, title_justify="left", box=None, pad_edge=False)
         for name in registry.names(kind):

@@ -1,11 +1,23 @@
 """``agentd run``."""
 
+from __future__ import annotations
+
 import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from agentd.cli import common, fail
+from agentd import ending
+from agentd.cli import LEAVE_WITHIN, common
 from agentd.cli.loading import load
+
+if TYPE_CHECKING:
+    from agentd.daemon import Agent
+
+END_WITHIN = 1.9
+"""Seconds after a signal in which the process ends, whatever hangs in it."""
 
 
 @click.command("run")
@@ -17,12 +29,37 @@ def command(config_file: str | None, **options: object) -> None:
     Ends with status 78 where the configuration has errors, and with 1 where a port is taken.
     """
     settings, registry = load(config_file, options)
-    from agentd.daemon import Agent, StateDirectoryError, end_in_time
+    from agentd.daemon import Agent, StateDirectoryError
     from agentd.web.server import ListenError
 
+    status = 0
     with asyncio.Runner() as runner:
         try:
-            runner.run(Agent(settings, registry).run())
+            runner.run(until_told(Agent(settings, registry)))
         except (ListenError, StateDirectoryError) as error:
-            end_in_time(1)
-            fail(str(error))
+            click.echo(f"agentd: {error}", err=True)
+            status = 1
+        timer = ending.within(LEAVE_WITHIN, status)
+    timer.cancel()
+    sys.exit(status)
+
+
+async def until_told(agent: Agent) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    These are not left to asyncio, whose handlers wait until a plugin that blocks the event loop gives way, and leave
+    nothing behind that would take a further signal while the process ends.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        ending.within(END_WITHIN, 0)
+        loop.call_soon_threadsafe(stopping.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    # What asyncio does handle is SIGHUP: with that, any signal wakes the loop, so that the handler above gets its turn.
+    await agent.run(stopping)

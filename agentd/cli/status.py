@@ -73,6 +73,6 @@ def show(status: Status) -> None:
             plugin.reason,
             plugin.error,
         )
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")

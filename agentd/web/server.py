@@ -17,7 +17,7 @@ from agentd.web.table import Table
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN = 1.0
+SHUTDOWN = 0.7
 """Seconds that requests under way get to end when the server stops."""
 
 LOCAL = Principal("anonymous", frozenset({Scope.ADMIN}))

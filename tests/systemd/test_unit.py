@@ -1,0 +1,225 @@
+"""The unit in a Debian that was really booted, where it is installed, started, killed, stopped and misconfigured once.
+
+``guest.sh`` does all that inside and prints what comes of it, section by section; the tests here judge.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.systemd
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+RELEASE, PYTHON = "bookworm", "3.11"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps", "curl")
+
+Sections = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def host(
+    shared: Path,
+    server_binary: Callable[[str], str],
+    unused_ports: Callable[[int], list[int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Sections:
+    """What the script inside the booted host printed, by section."""
+    booted = shared / "systemd" / "booted"
+    if not booted.exists():
+        pytest.skip(f"{booted} is not there: it boots the host, and is no part of this repository")
+    if os.geteuid() != 0:
+        pytest.skip("only root may boot a host")
+    server_binary("systemd-nspawn")
+    root = debian(server_binary("debootstrap"))
+    given = tmp_path_factory.mktemp("given")
+    build_wheels(given / "wheels")
+    for name in ("agentd.service", "agentd.sysusers.conf"):
+        shutil.copy(PROJECT / "systemd" / name, given)
+    port, root_port = unused_ports(2)
+    script = given / "script"
+    script.write_text(f"PORT={port} ROOT_PORT={root_port}\n" + Path(__file__).with_name("guest.sh").read_text())
+    done = subprocess.run(
+        [booted, root, script, f"{given}:/given"], capture_output=True, encoding="utf-8", timeout=300, check=False
+    )
+    print(done.stdout, done.stderr)  # pytest shows it where a test fails
+    assert done.returncode == 0, f"the script inside the host ended with status {done.returncode}"
+    _, *titled = re.split(r"^@@ (.*)\n", done.stdout, flags=re.MULTILINE)
+    return dict(zip(titled[::2], titled[1::2], strict=True))
+
+
+def debian(debootstrap: str) -> Path:
+    """Return the folder of a Debian's file system; the first time it is made, which takes about a minute.
+
+    It gets its name when it is complete: one that was broken off is never taken for a Debian.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp")
+    root = cache / f"agentd-test-{RELEASE}"
+    if not root.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        begun = Path(tempfile.mkdtemp(prefix=f"{root.name}-", dir=cache))
+        begun.chmod(0o755)
+        packages = f"--include={','.join(PACKAGES)}"
+        made = subprocess.run(
+            [debootstrap, "--variant=minbase", packages, RELEASE, begun, *mirror()],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if made.returncode:
+            pytest.fail(f"debootstrap ended with status {made.returncode}:\n{made.stdout[-2000:]}{made.stderr}")
+        begun.rename(root)
+    return root
+
+
+def mirror() -> list[str]:
+    """Return where this machine gets its own packages from; nothing where apt does not say, for debootstrap's own."""
+    fields = ("--format", "$(REPO_URI)", "Origin: Debian", "Created-By: Packages", f"Codename: {RELEASE}")
+    if shutil.which("apt-get") is None:
+        return []
+    said = subprocess.run(["apt-get", "indextargets", *fields], capture_output=True, encoding="utf-8", check=False)
+    return said.stdout.split()[:1]
+
+
+def build_wheels(folder: Path) -> None:
+    """Put agentd's wheel into a folder, with the wheels of all that it needs on the host's Python."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, PROJECT], check=True)
+    (wheel,) = folder.glob("agentd-*.whl")
+    target = ("--only-binary=:all:", f"--python-version={PYTHON}")
+    subprocess.run([*pip, "download", *target, "--dest", folder, wheel], check=True)
+
+
+def properties(section: str) -> dict[str, str]:
+    """Return the lines of ``systemctl show``."""
+    return dict(line.split("=", 1) for line in section.splitlines() if "=" in line)
+
+
+def series(metrics: str, prefix: str = "") -> dict[str, str]:
+    """Return the samples of an exposition whose name begins with a prefix: name and labels, and value."""
+    lines = (line for line in metrics.splitlines() if line.startswith(prefix) and not line.startswith("#"))
+    return dict(line.rsplit(" ", 1) for line in lines if line)
+
+
+def families(metrics: str) -> list[str]:
+    """Return the families of an exposition, with their types."""
+    return sorted(line for line in metrics.splitlines() if line.startswith("# TYPE"))
+
+
+def test_what_is_installed_is_in_order(host: Sections) -> None:
+    """The wheel installs without a network, systemd has nothing to say about the unit, its user may not log in."""
+    *said, user = host["installed"].strip().splitlines()
+    assert [line for line in said if not line.startswith("Creating ")] == []
+    assert re.fullmatch(r"agentd:[^:]*:\d+:\d+:[^:]+:/var/lib/agentd:/usr/sbin/nologin", user)
+
+
+def test_start_waits_for_the_agent_to_be_ready(host: Sections) -> None:
+    """``systemctl enable --now`` succeeds, and the service is active: the agent has told systemd that it is ready."""
+    started = properties(host["started"])
+    assert (started["ActiveState"], started["SubState"]) == ("active", "running")
+
+
+def test_the_process_may_do_little(host: Sections) -> None:
+    """The agent runs as its own user, last in line for CPU and first for the OOM killer, without any capability."""
+    user, *facts = host["process"].strip().splitlines()
+    assert user.split() == ["agentd", "10"]
+    assert facts[0] == "500"
+    assert [line.split() for line in facts[1:5]] == [
+        ["CapEff:", "0" * 16],
+        ["CapBnd:", "0" * 16],
+        ["NoNewPrivs:", "1"],
+        ["Seccomp:", "2"],
+    ]
+    assert facts[5] == "65536"
+
+
+def test_the_folders_are_the_agents_own(host: Sections) -> None:
+    """State, runtime and configuration folders exist, and only those who should get at the state and the socket can."""
+    modes = host["process"].strip().splitlines()[-4:]
+    assert [line.split()[1:] for line in modes] == [
+        ["755", "/etc/agentd"],
+        ["755", "/run/agentd"],
+        ["660", "/run/agentd/agentd.sock"],
+        ["750", "/var/lib/agentd"],
+    ]
+    assert {line.split()[0] for line in modes[1:]} == {"agentd"}
+
+
+def test_only_state_and_runtime_can_be_written(host: Sections) -> None:
+    """Of all folders the agent can write to two, even of those in which everybody may; its configuration is not one."""
+    assert host["writable"].split() == ["/run/agentd", "/var/lib/agentd"]
+
+
+def test_every_collector_succeeds_as_for_root(host: Sections) -> None:
+    """Each collector says the same of its success under the unit as in an agent that root runs without any unit."""
+    wanted = series(host["metrics-of-root"], "node_scrape_collector_success")
+    assert 'node_scrape_collector_success{collector="filesystem"}' in wanted
+    assert series(host["metrics-of-unit"], "node_scrape_collector_success") == wanted
+
+
+def test_the_unit_hides_no_series(host: Sections) -> None:
+    """All families of an agent that root runs without any unit are there, and each of the host's series."""
+    assert families(host["metrics-of-unit"]) == families(host["metrics-of-root"])
+    assert series(host["metrics-of-unit"], "node_").keys() == series(host["metrics-of-root"], "node_").keys()
+
+
+def test_the_mounts_are_those_of_the_host(host: Sections) -> None:
+    """Mounts below /home and /tmp and one that came later are seen, with the sizes and states that root sees."""
+    for name in ("size_bytes", "readonly", "device_error", "files"):
+        prefix = f"node_filesystem_{name}{{"
+        assert series(host["metrics-of-unit"], prefix) == series(host["metrics-of-root"], prefix)
+    sizes = {
+        re.sub(r'.*mountpoint="([^"]*)".*', r"\1", labels): float(value) / 2**20
+        for labels, value in series(host["metrics-of-unit"], "node_filesystem_size_bytes").items()
+    }
+    assert (sizes["/home/somebody/data"], sizes["/tmp/data"], sizes["/srv/late"]) == (11, 12, 13)
+    assert {"/var/lib/agentd", "/run/agentd", "/etc/agentd"}.isdisjoint(sizes)
+
+
+def test_the_hosts_new_name_is_seen(host: Sections) -> None:
+    """A host that is renamed while the agent runs has its new name in the metrics."""
+    assert 'nodename="renamed"' in next(iter(series(host["metrics-of-unit"], "node_uname_info")))
+
+
+def test_status_answers_root(host: Sections) -> None:
+    """``agentd status`` finds the service's socket by itself, and says that all is well."""
+    assert "collectors.filesystem" in host["status"]
+    assert "ready" in host["status"].splitlines()[0]
+
+
+def test_an_agent_that_is_killed_comes_back(host: Sections) -> None:
+    """After SIGKILL systemd starts the agent again, and it answers."""
+    killed = properties(host["killed"])
+    assert (killed["ActiveState"], killed["NRestarts"]) == ("active", "1")
+
+
+def test_stop_ends_it_at_once_and_cleanly(host: Sections) -> None:
+    """``systemctl stop`` ends the agent within five seconds (else the result would be a timeout) with exit status 0."""
+    stopped = properties(host["stopped"])
+    assert (stopped["ActiveState"], stopped["Result"]) == ("inactive", "success")
+    assert (stopped["ExecMainCode"], stopped["ExecMainStatus"]) == ("1", "0")
+
+
+def test_a_broken_configuration_is_not_tried_again(host: Sections) -> None:
+    """A broken configuration ends the agent with status 78, and systemd leaves it at that; the journal says why."""
+    broken = properties(host["broken"])
+    assert "started all the same" not in host["broken"]
+    assert (broken["ActiveState"], broken["SubState"], broken["Result"]) == ("failed", "failed", "exit-code")
+    assert (broken["ExecMainStatus"], broken["NRestarts"]) == ("78", "0")
+    assert "/etc/agentd/agentd.toml" in host["journal"]
+
+
+def test_the_exposure_stays_low(host: Sections, capsys: pytest.CaptureFixture[str]) -> None:
+    """``systemd-analyze security`` gives the unit 2.0 or better, and the figure is shown."""
+    with capsys.disabled():
+        print(f"\nsystemd-analyze security: {host['exposure'].strip()}")
+    match = re.search(r"exposure level for agentd\.service: ([0-9.]+)", host["exposure"])
+    assert match
+    assert float(match[1]) <= 2.0
