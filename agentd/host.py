@@ -66,6 +66,9 @@ class Host:
         """Return where ``/etc/os-release``, say, is found under ``rootfs``."""
         return Path(self.paths.rootfs) / name.lstrip("/")
 
+    def __del__(self) -> None:
+        self.close()  # descriptors are plain numbers: nobody else would
+
     def close(self) -> None:
         """Close the descriptors that were kept."""
         for path in list(self._kept):

@@ -31,6 +31,8 @@ def to_struct(
 ) -> S | None:
     """Make a struct of a table; None where there are problems, which are added to the list.
 
+    None, too, where something required may be missing only because a file could not be understood.
+
     ``also`` names keys that are known beside the struct's fields: they belong into suggestions.
     """
     result: S | None = _Conversion(document, problems).struct(type_, table, path, tuple(also))
@@ -51,7 +53,7 @@ class _Conversion:
     def struct(self, type_: type[msgspec.Struct], table: object, path: Path, also: tuple[str, ...] = ()) -> Any:
         before = len(self._problems)
         values = self.fields(type_, table, path, also)
-        if len(self._problems) > before:
+        if len(self._problems) > before or (self._document.problems and not values.keys() >= _required(type_)):
             return None
         try:
             return type_(**values)
@@ -118,7 +120,8 @@ class _Conversion:
             try:
                 result = _made(arm, value, strict=strict)
             except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
-                if len(alternatives) == 1 and _is_safe(bare(arm), value, hidden=hidden):
+                words = isinstance(error, ValueError) and len(alternatives) == 1
+                if words and _is_safe(bare(arm), value, hidden=hidden):
                     message = str(error)
             except (NotImplementedError, TypeError):
                 return self._reject(path, f"options of type {type_!r} cannot be set from a file")
@@ -138,6 +141,8 @@ class _Conversion:
             text = os.environ.get(name)
             if text is None:
                 return self._reject(path, f"environment variable {name} is not set")
+            if not _is_utf8(text):
+                return self._reject(path, f"environment variable {name} is not UTF-8")
         else:
             origin = self._document.origin(path)
             file = File(origin.file if origin else "").parent / name
@@ -173,6 +178,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"no such option; there are: {', '.join(candidates)}"
 
 
+def _required(type_: type[msgspec.Struct]) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(type_) if field.required}
+
+
 def _made(type_: Any, value: object, *, strict: bool) -> Any:
     plain = bare(type_)
     if plain in PARSED:
@@ -190,6 +199,14 @@ def _is_safe(type_: Any, value: object, *, hidden: bool) -> bool:
     if type_ in (Regex, Url):
         return not hidden and not (type_ is Url and "@" in str(value))  # a URL's password
     return type_ in PARSED
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python smuggles other bytes through as lone surrogates
+        return False
+    return True
 
 
 def _contents(file: File) -> str:

@@ -45,7 +45,8 @@ class Document:
         values, origins = dict(self.values), dict(self.origins)
         for path, (value, origin) in overrides.items():
             table = values
-            for part in path[:-1]:
+            for end, part in enumerate(path[:-1], 1):
+                origins.setdefault(path[:end], origin)
                 inner = table.get(part)
                 table[part] = dict(inner) if isinstance(inner, dict) else {}
                 table = table[part]

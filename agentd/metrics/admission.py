@@ -172,24 +172,28 @@ class Admission:
 
     def _check_keys(self, family: Family, samples: dict[Any, Any]) -> dict[Labels, Any]:
         checked: dict[Labels, Any] = {}
-        seen: set[frozenset[tuple[str, str]]] = set()
+        incomplete: set[frozenset[tuple[str, str]]] = set()
         for key, value in samples.items():
             try:
                 if not isinstance(key, tuple):
-                    raise TypeError("are no tuple")
+                    raise TypeError("they are no tuple")
+                if len(key) != len(family.label_names):
+                    raise ValueError(f"expected one for each of {short(family.label_names)}")
                 labels = tuple(map(_text, key))
-                identity = distinct(family.label_names, labels)
             except (TypeError, ValueError) as error:
                 self._reject("labels", family.name, f"label values {short(key)}: {error}")
                 continue
-            if identity in seen:
-                # What is no UTF-8 may have become the same text.
-                self._reject("duplicate", family.name, f"label values {short(key)} were there already")
-                continue
-            seen.add(identity)
             if any(map(is_not, map(type, key), map(type, labels))):
                 self._plain = False
-            checked[labels] = value
+            double = labels in checked  # what is no UTF-8 may have become the same text
+            if not all(labels):
+                identity = distinct(family.label_names, labels)
+                double = identity in incomplete
+                incomplete.add(identity)
+            if double:
+                self._reject("duplicate", family.name, f"label values {short(key)} were there already")
+            else:
+                checked[labels] = value
         return checked
 
     def _check_numbers(self, family: Family, samples: dict[Labels, Any]) -> dict[Labels, Value]:

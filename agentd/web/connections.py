@@ -56,12 +56,13 @@ class Connections(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Give a new connection its time to speak, or refuse it where there are too many."""
         super().connection_made(handler, transport)
+        loop = asyncio.get_running_loop()
         self._open += 1
         if self._open > self._most and transport.get_extra_info("socket").family != socket.AF_UNIX:
             self.say(f"{self._most} connections are open, as many as may be: refuses further ones")
-            transport.abort()
+            loop.call_soon(transport.abort)  # not at once: aiohttp has yet to begin with this connection
             return
-        self._silent[handler] = asyncio.get_running_loop().call_later(FIRST_REQUEST, self._drop, handler, transport)
+        self._silent[handler] = loop.call_later(FIRST_REQUEST, self._drop, handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a connection."""

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class WebServer:
     async def _listen(self, runner: web.ServerRunner, host: str, port: int) -> None:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            site = web.TCPSite(runner, host or None, port, shutdown_timeout=SHUTDOWN)
+            site = web.TCPSite(runner, host or None, port)
             await site.start()
         except OSError as error:
             reason = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
@@ -94,7 +95,7 @@ class WebServer:
     async def _listen_locally(self, runner: web.ServerRunner, path: Path) -> None:
         try:
             _clear(path)
-            await web.UnixSite(runner, str(path), shutdown_timeout=SHUTDOWN).start()
+            await web.UnixSite(runner, str(path)).start()
             self._unix_bound = True
             os.chmod(path, 0o660)
         except OSError as error:
@@ -125,8 +126,10 @@ class WebServer:
         principal = principal_of(request)
         if not principal.may(route.scope):
             return web.Response(status=403, text=f"{principal.name} lacks the scope {route.scope} that this needs\n")
-        for name, value in parts.items():
-            request[name] = value
+        if parts:
+            with warnings.catch_warnings():  # aiohttp would like keys of a type that its older versions do not have
+                warnings.simplefilter("ignore")
+                request.update(parts)
         try:
             response = await route.handler(request, principal)
             if not isinstance(response, web.StreamResponse):

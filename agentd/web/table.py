@@ -23,8 +23,9 @@ class Table:
         self._open: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
         for route in self.routes:
             by_method = self._methods(route.path)
-            if by_method.setdefault(route.method, route) is not route:
+            if route.method in by_method:
                 raise ValueError(f"two routes for {route.method} {route.path}")
+            by_method[route.method] = route
 
     def resolve(self, method: str, path: str) -> Resolved:
         """Find the route for a request. A path without open parts goes before one with; HEAD is answered like GET."""

@@ -73,9 +73,10 @@ class Textfile(Exporter[TextfileConfig]):
             snapshot = await self.gather(deadline=min(10.0, self.config.interval))
             body = await self.render(snapshot, labels=self.context.labels)
             await self.in_worker(write_atomically, Path(self.config.path), body)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # whatever fails now may work the next time
             self._failed += 1
-            text = f"cannot write {self.config.path}: {error.strerror or error}"
+            why = error.strerror if isinstance(error, OSError) else None
+            text = f"cannot write {self.config.path}: {why or f'{type(error).__name__}: {error}'}"
             if text != self._error:  # said once, not every 15 seconds
                 self.log.error("%s", text)
             self._error = text
