@@ -61,6 +61,8 @@ def build(instances: Iterable[Instance], registry: Registry, context: Callable[[
         built.append(running)
         try:
             cls = registry.plugin_class(instance.kind, instance.plugin)
+            if instance.config is None:  # it could not be loaded when the configuration was read
+                raise PluginError("its options were not read: start the agent again")
             running.plugin = cls(instance.config, context(instance))
         except PluginError as error:
             running.fail("cannot be loaded", str(error))

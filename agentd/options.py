@@ -7,8 +7,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 
+class _ConfigType(msgspec.StructMeta):
+    """Makes every subclass keyword only, so that a required option may stand behind one that has a default."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        return super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Config(msgspec.Struct, metaclass=_ConfigType, frozen=True, forbid_unknown_fields=True):
     """The options of a plugin: subclass it, and give each field a type, a default and a docstring.
 
     A field without a default is required. ``__post_init__`` may raise ``ValueError`` where options
@@ -25,7 +32,7 @@ class Duration(float):
     @classmethod
     def parse(cls, text: object) -> "Duration":
         """Return the duration that a string such as ``"1h30m"`` names."""
-        if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdw]))+", text):
+        if isinstance(text, str) and re.fullmatch(r"(\d{1,12}(\.\d+)?(ms|[smhdw]))+", text):
             parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
             return cls(sum(float(number) * cls.UNITS[unit] for number, unit in parts))
         raise ValueError('expected a duration with its unit, such as "250ms", "15s" or "1h30m"')
@@ -36,7 +43,8 @@ class Duration(float):
         for unit, size in sorted(self.UNITS.items(), key=lambda item: -item[1]):
             if self % size == 0:
                 return f"{self / size:.0f}{unit}"
-        return f"{self / 0.001:.15g}ms" if self < 1 else f"{float(self):.15g}s"
+        number, unit = (self / 0.001, "ms") if self < 1 else (float(self), "s")
+        return f"{number:.15f}".rstrip("0").rstrip(".") + unit
 
 
 class Size(int):
@@ -49,7 +57,7 @@ class Size(int):
     @classmethod
     def parse(cls, text: object) -> "Size":
         """Return the size that a string such as ``"64MiB"`` names."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)", text) if isinstance(text, str) else None
+        match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?) ?([KMGT]i?B|B)", text) if isinstance(text, str) else None
         if match:
             return cls(float(match[1]) * cls.UNITS[match[2]])
         raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
@@ -79,7 +87,7 @@ class Regex:
             raise ValueError('expected a regular expression in quotes, such as "^eth[0-9]+$"')
         try:
             return cls(text)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"expected a regular expression: {error}") from None
 
     def __eq__(self, other: object) -> bool:

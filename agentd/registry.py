@@ -5,9 +5,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import chain
 from typing import Any
 
+import msgspec
 import pluggy
 
 from agentd import discovery, hookspecs
+from agentd.config import KEYS
 from agentd.discovery import Found
 from agentd.errors import described
 from agentd.metrics.assembly import short
@@ -173,7 +175,8 @@ class Registry:
         return classes
 
     def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
-        for kind, base in _BASES.items():
+        for kind, keys in KEYS.items():
+            base = _BASES[kind]
             for implementation in getattr(self._pluggy.hook, f"agentd_{kind}").get_hookimpls():
                 if implementation.plugin is not module:
                     continue
@@ -185,6 +188,11 @@ class Registry:
                         raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
                     if not isinstance(getattr(cls, "name", None), str):
                         raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
+                    options = {field.name for field in msgspec.structs.fields(cls.config_type)}
+                    if taken := options.intersection(keys.__struct_fields__):
+                        raise PluginError(
+                            f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
+                        )
                     yield kind, cls
 
 

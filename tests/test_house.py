@@ -51,7 +51,7 @@ def modules(package):
 
 
 def imports(file, *, everything=False):
-    """Yield what a file imports when it is imported itself, or all it ever does; what type checkers alone see is left out."""
+    """Yield what a file imports when it is imported itself, or all that it ever does, type checking left out."""
     tree = ast.parse(file.read_text())
     checked = {
         id(inner)

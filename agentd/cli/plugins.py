@@ -73,7 +73,7 @@ def show_one(settings: Settings, registry: Registry, kind: str, name: str) -> No
         fail(f"it cannot be loaded: {error}")
     click.echo(f"\n{summary(cls)}\n\nOptions of [{kind}.{name}]:")
     for option in options(cls.config_type):
-        default = "required" if option.default is None else f"default {option.default}"
+        default = "required" if option.required else f"default {option.default}"
         click.echo(f"  {option.name} ({option.type}, {default})")
         for line in option.doc.splitlines():
             click.echo(f"      {line}")

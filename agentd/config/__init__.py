@@ -4,7 +4,7 @@ What describes options to people (``agentd.config.describe``) is imported by the
 """
 
 from agentd.config.problems import DEFAULT, ConfigError, Origin, Problem, suggest
-from agentd.config.resolve import Catalog, core, resolve
+from agentd.config.resolve import KEYS, Catalog, core, resolve
 from agentd.config.settings import (
     AgentSettings,
     CollectorKeys,
@@ -19,6 +19,7 @@ from agentd.config.source import DEFAULT_FILE, Document, Overrides, find, read
 __all__ = [
     "DEFAULT",
     "DEFAULT_FILE",
+    "KEYS",
     "AgentSettings",
     "Catalog",
     "CollectorKeys",

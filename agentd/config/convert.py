@@ -126,8 +126,8 @@ class _Conversion:
             except (NotImplementedError, TypeError):
                 return self._reject(path, f"options of type {type_!r} cannot be set from a file")
             else:
-                if isinstance(result, Secret):
-                    self._hidden.add(result.reveal())
+                parts = result if isinstance(result, tuple) else (result,)
+                self._hidden.update(part.reveal() for part in parts if isinstance(part, Secret))
                 return result
         if hidden:
             return self._reject(path, message)
@@ -165,7 +165,8 @@ class _Conversion:
 
     def _redacted(self, message: str) -> str:
         for text in sorted(self._hidden, key=len, reverse=True):
-            message = message.replace(text, "***") if text else message
+            for written in (text, repr(text)[1:-1]):  # as it is, and as it stands in an error that quotes it
+                message = message.replace(written, "***") if text else message
         return message
 
 

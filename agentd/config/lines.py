@@ -10,13 +10,14 @@ from contextlib import suppress
 
 import tomli
 
-_BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
+# Groups are not possessive, only what is in them: Python 3.11.2, which is Debian's, finds wrong ends for `(?:…)*+`.
+_BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*")
 _SPACE = re.compile(r"[ \t]*+")
-_KEY = re.compile(r"""[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+'""")
+_KEY = re.compile(r"""[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*"|'[^'\n]*+'""")
 _SCALAR = re.compile(
-    r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"""(?:"{0,2})'  # up to two quotes may stand before the three that end it
+    r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*"""(?:"{0,2})'  # up to two quotes may stand before the three that end it
     r"|'''.*?'''(?:'{0,2})"
-    r'|"(?:[^"\\\n]++|\\.)*+"'
+    r'|"(?:[^"\\\n]++|\\.)*"'
     r"|'[^'\n]*+'"
     r"|\d{4}-\d\d-\d\d \d\d:[^\s,\]}#]++"  # a date and a time with a space between them
     r"|[^\s,\]}#]++",

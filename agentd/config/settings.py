@@ -56,7 +56,7 @@ class CollectorKeys(Config, frozen=True):
     interval: Duration | None = None
     """Time between two collections on a schedule; left out, it is the collector's own choice, mostly at each scrape."""
     timeout: Duration | None = None
-    """How long a collection may take before the rest is answered without it; left out, as long as the scrape may."""
+    """How long a collection may take before the rest is answered without it; left out, ``5s``."""
     isolation: Literal["inline", "thread"] | None = None
     """Where it runs: between the agent's other work, or in a worker thread. Left out, the collector's own choice."""
     max_series: Annotated[int, msgspec.Meta(ge=1)] = 20000

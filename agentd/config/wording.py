@@ -91,10 +91,14 @@ def is_struct(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
-def mentions_secret(type_: Any) -> bool:
-    """Return whether secrets may stand in a value of this type."""
-    inner = (inner for arm in arms(type_) for inner in (element(arm), entry(arm)) if inner is not None)
-    return any(bare(arm) is Secret for arm in arms(type_)) or any(map(mentions_secret, inner))
+def mentions_secret(type_: Any, around: frozenset[Any] = frozenset()) -> bool:
+    """Return whether secrets may stand in a value of this type, however deep; ``around`` are structs that it is in."""
+    type_ = bare(type_)
+    inner = get_args(type_)
+    if is_struct(type_) and type_ not in around:
+        around |= {type_}
+        inner = tuple(field.type for field in msgspec.structs.fields(type_))
+    return type_ is Secret or any(mentions_secret(each, around) for each in inner)
 
 
 def words(type_: Any) -> str:

@@ -105,15 +105,17 @@ class WebServer:
         if self._server is not None:
             self._server.heard(request.protocol)
         response = await self._answer(request)
+        transport = request.transport
+        if transport is None:
+            return response
+        timer = asyncio.get_running_loop().call_later(SENDING, transport.abort)
         try:
-            async with asyncio.timeout(SENDING):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        except ConnectionError:  # the client has gone
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:  # the client has gone, or was dropped
             pass
+        finally:
+            timer.cancel()
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -174,9 +174,10 @@ def test_collector_with_a_million_series(start_agent):
     many = collector("many", "return [Family.gauge('many', 'Many.', {str(n): 1.0 for n in range(1_000_000)}, ('n',))]")
     endless = collector("endless", "return (Family.gauge(f'endless{n}', 'Endless.', 1.0) for n in itertools.count())")
     agent = start_agent(
-        "[collectors.many]\nmax_series = 100\n[collectors.endless]", plugins={"many": many, "endless": endless}
+        "[collectors.many]\nmax_series = 100\ntimeout = '1m'\n[collectors.endless]\ntimeout = '1m'",
+        plugins={"many": many, "endless": endless},
     )
-    answer = agent.get("/metrics")
+    answer = agent.get("/metrics", {"X-Prometheus-Scrape-Timeout-Seconds": "60"})
     assert_rest_is_served(answer)
     assert len([name for name, _ in answer.samples if name == "many"]) == 100
     assert len([name for name, _ in answer.samples if name.startswith("endless")]) == 20_000

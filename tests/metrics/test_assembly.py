@@ -109,12 +109,11 @@ def test_no_series_is_there_twice(answers):
     united, rejections = assemble((str(index), answer) for index, answer in enumerate(answers))
     assert answers == before
     assert len({each.name for each in united}) == len(united)
+    # As counters, the parser would give all series the ending _total, whether they have it or not.
+    body = Renderer().render(united).decode().replace(" counter\n", " untyped\n")
     shown = [
         (sample.name, frozenset((name, value) for name, value in sample.labels.items() if value))
-        # As counters, the parser would give all series the ending _total, whether they have it or not.
-        for each in text_string_to_metric_families(
-            Renderer().render(united).decode().replace(" counter\n", " untyped\n")
-        )
+        for each in text_string_to_metric_families(body)
         for sample in each.samples
     ]
     assert len(shown) == len(set(shown))

@@ -9,6 +9,7 @@ from agentd.config.problems import DEFAULT, Path
 from agentd.config.settings import Settings
 from agentd.config.source import Document, reference
 from agentd.config.spelling import key, toml
+from agentd.options import Secret
 
 
 def show(settings: Settings) -> str:
@@ -67,7 +68,8 @@ def _text(value: Any, raw: Any) -> str:
     if isinstance(value, Mapping) and isinstance(raw, Mapping):
         return _table(value, raw)
     if isinstance(value, set | frozenset) and isinstance(raw, list) and any(map(reference, raw)):
-        return toml(raw)
+        secret = any(isinstance(item, Secret) for item in value)
+        return toml([Secret("") if secret and not reference(item) else item for item in raw])
     return toml(raw if reference(raw) else value)
 
 

@@ -1,0 +1,415 @@
+"""A document and the plugins that there are -> what runs and why, or everything that is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from agentd.config import CollectorKeys, ConfigError, Document, ExporterKeys, Origin, read, resolve
+from agentd.config.describe import show
+from agentd.metrics.rules import Rule
+from agentd.options import Config, Duration, Regex, Secret, Url
+
+CANARY = "kanarienvogel"
+
+
+class Filesystem(Config):
+    exclude: Regex = Regex("^/dev")
+    mount_timeout: Duration = Duration(5)
+
+
+class Http(Config):
+    url: Url
+    password: Secret | None = None
+    pause: Duration = Duration(1)
+
+
+class Push(Config):
+    path: str = "/x"
+    interval: Duration = Duration(15)
+
+
+class Plugins:
+    """A catalog: cpu, filesystem and broken run by default, http does not; broken cannot be loaded."""
+
+    TYPES = {
+        "collectors": {"filesystem": Filesystem, "cpu": Config, "http": Http, "broken": None},
+        "exporters": {"prometheus": Config, "push": Push},
+    }
+
+    def __init__(self):
+        self.asked = []
+
+    def names(self, kind):
+        return list(self.TYPES[kind])
+
+    def defaults(self, kind):
+        return {"collectors": ("cpu", "filesystem", "broken"), "exporters": ("prometheus",)}[kind]
+
+    def config_type(self, kind, plugin):
+        self.asked.append(plugin)
+        return self.TYPES[kind][plugin]
+
+
+@pytest.fixture
+def resolved(tmp_path):
+    def resolved(text, **files):
+        """Return the settings of these files; ``FILE`` in an expectation stands for the first."""
+        (tmp_path / "agentd.toml").write_text(text)
+        (tmp_path / "conf.d").mkdir(exist_ok=True)
+        for name, content in files.items():
+            (tmp_path / "conf.d" / f"{name}.toml").write_text(content)
+        return resolve(read(tmp_path / "agentd.toml"), Plugins())
+
+    return resolved
+
+
+@pytest.fixture
+def problems(resolved, tmp_path):
+    def problems(text, **files):
+        """Return everything that is wrong with these files, as texts without the name of the folder."""
+        with pytest.raises(ConfigError) as caught:
+            resolved(text, **files)
+        return [str(problem).replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+
+    return problems
+
+
+def running(settings):
+    return [instance.key for instance in settings.instances]
+
+
+def reasons(settings, tmp_path):
+    told = {instance.key: instance.reason for instance in settings.instances} | dict(settings.disabled)
+    return {key: reason.replace(f"{tmp_path}/", "") for key, reason in told.items()}
+
+
+def test_no_configuration_at_all():
+    """The defaults run, in their order, with their default options; one that cannot be loaded has none."""
+    settings = resolve(Document(), Plugins())
+    assert running(settings) == [
+        "collectors.cpu",
+        "collectors.filesystem",
+        "collectors.broken",
+        "exporters.prometheus",
+    ]
+    assert {instance.reason for instance in settings.instances} == {"default"}
+    assert [instance.config for instance in settings.instances] == [Config(), Filesystem(), None, Config()]
+    assert settings.instances[0].keys == CollectorKeys()
+    assert settings.disabled == {}
+
+
+def test_what_runs_and_why(resolved, tmp_path):
+    """Sections and lists add to the defaults or take from them, and every reason names its line."""
+    settings = resolved(
+        """\
+[collectors]
+enable = ["http"]
+disable = ["broken"]
+[collectors.http]
+url = "http://a/"
+[collectors.filesystem]
+enabled = false
+[collectors.door-1]
+plugin = "http"
+url = "http://b/"
+[exporters.push]
+"""
+    )
+    assert running(settings) == [
+        "collectors.cpu",
+        "collectors.http",
+        "collectors.door-1",
+        "exporters.prometheus",
+        "exporters.push",
+    ]
+    assert reasons(settings, tmp_path) == {
+        "collectors.cpu": "default",
+        "collectors.http": "enabled in agentd.toml:2",
+        "collectors.door-1": "[collectors.door-1] in agentd.toml:8",
+        "collectors.broken": "disabled in agentd.toml:3",
+        "collectors.filesystem": "enabled = false in agentd.toml:7",
+        "exporters.prometheus": "default",
+        "exporters.push": "[exporters.push] in agentd.toml:11",
+    }
+    door = settings.instances[2]
+    assert (door.name, door.plugin, door.config) == ("door-1", "http", Http(url=Url("http://b/")))
+
+
+def test_keys_of_the_core_and_options_of_the_plugin(resolved):
+    """Reserved keys go to the core, the rest to the plugin; an exporter's interval is its own."""
+    settings = resolved(
+        """\
+[collectors.filesystem]
+interval = "1m"
+timeout = "2s"
+isolation = "thread"
+max_series = 5
+mount_timeout = "1s"
+[exporters.push]
+interval = "2s"
+rules = [{ action = "drop", name = "go_.*" }]
+"""
+    )
+    filesystem, push = settings.instances[1], settings.instances[-1]
+    assert filesystem.keys == CollectorKeys(
+        interval=Duration(60), timeout=Duration(2), isolation="thread", max_series=5
+    )
+    assert filesystem.config == Filesystem(mount_timeout=Duration(1))
+    assert push.keys == ExporterKeys(rules=[Rule(action="drop", name="go_.*")])
+    assert push.config == Push(interval=Duration(2))
+
+
+def test_what_runs_by_default_does_so_by_default_however_it_is_configured(resolved):
+    """A section or an entry in a list does not become the reason for what would run without it."""
+    settings = resolved('[collectors]\nenable = ["cpu"]\n[collectors.cpu]\nmax_series = 1\n')
+    assert settings.instances[0].reason == "default"
+    assert settings.instances[0].keys == CollectorKeys(max_series=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[collectors]\nenable = ["cpu"]\ndisable = ["cpu"]\n[collectors.cpu]\nenabled = true\n',
+        '[collectors]\nenable = ["cpu"]\n[collectors.cpu]\nenabled = false\n',
+    ],
+)
+def test_off_wins(text, resolved):
+    """What any place switches off is off, whatever switches it on."""
+    settings = resolved(text)
+    assert "collectors.cpu" not in running(settings)
+    assert "collectors.cpu" in settings.disabled
+
+
+def test_an_instance_can_be_switched_by_its_own_name(resolved):
+    """The lists may name what a section with ``plugin`` defines."""
+    text = '[collectors]\ndisable = ["door"]\n[collectors.door]\nplugin = "http"\n'
+    assert "collectors.door" in resolved(text).disabled
+
+
+def test_what_is_off_is_not_loaded_and_may_be_unfinished(tmp_path):
+    """A section that is off needs no required option, and its plugin is not imported."""
+    plugins = Plugins()
+    values = {"collectors": {"disable": ["cpu"], "http": {"enabled": False}}}
+    resolve(Document(values), plugins)
+    assert plugins.asked == ["filesystem", "broken", "prometheus"]
+
+
+def test_a_plugin_that_cannot_be_loaded_is_no_error(resolved):
+    """Its options cannot be checked, so any are taken; the core's keys still are."""
+    [broken] = [each for each in resolved("[collectors.broken]\nx = 1\n").instances if each.name == "broken"]
+    assert broken.config is None
+
+
+MISTAKES = """\
+[agent]
+log_level = "inof"
+lables = {}
+
+[web]
+listen = [
+  ":9797",
+  "localhost"]
+
+[collectors]
+enable = ["cpu", "filesytem"]
+
+[collectors.filesystem]
+mount_timeout = 15
+exlude = "a"
+max_series = 0
+
+[collectors.http]
+password = 5
+
+[colector.cpu]
+
+[exporters.prometheus]
+rules = [
+  { action = "drop" },
+  { action = "rename" }]
+"""
+
+
+def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
+    """All are told at once, in the order of their lines, each with its own line, key, and what would be right."""
+    assert problems(MISTAKES) == [
+        (
+            'agentd.toml:2: agent.log_level: expected one of "debug", "info", "warning", "error"; found "inof"'
+            '. Did you mean "info"?'
+        ),
+        'agentd.toml:3: agent.lables: no such option. Did you mean "labels"?',
+        (
+            'agentd.toml:8: web.listen[1]: expected HOST:PORT, [IPv6]:PORT or :PORT, such as "127.0.0.1:9797"'
+            '; found "localhost"'
+        ),
+        'agentd.toml:11: collectors.enable[1]: no collector is called "filesytem". Did you mean "filesystem"?',
+        (
+            "agentd.toml:14: collectors.filesystem.mount_timeout: expected a duration with its unit"
+            ', such as "250ms", "15s" or "1h30m"; found 15'
+        ),
+        'agentd.toml:15: collectors.filesystem.exlude: no such option. Did you mean "exclude"?',
+        "agentd.toml:16: collectors.filesystem.max_series: expected a whole number, at least 1; found 0",
+        'agentd.toml:18: collectors.http.url: required, and not set; for example: url = "http://localhost:8080/"',
+        'agentd.toml:19: collectors.http.password: expected a text, or better { file = "PATH" } or { env = "NAME" }',
+        'agentd.toml:21: colector: no such section. Did you mean "collectors"?',
+        'agentd.toml:26: exporters.prometheus.rules[1]: "to" belongs to action "rename", and to no other',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("web = 5", "1: web: expected a table; found 5"),
+        ("collectors = 5", "1: collectors: expected a table; found 5"),
+        ("zzz = 5", "1: zzz: no such key; there are the sections agent, web, host, collectors, exporters"),
+        ("[host]\nproc = '/p'", '2: host.proc: no such option. Did you mean "procfs"?'),
+        ("[collectors]\nenable = 'cpu'", '2: collectors.enable: expected a list of strings; found "cpu"'),
+        ("[collectors]\nenabel = ['cpu']", '2: collectors.enabel: no such option. Did you mean "enable"?'),
+        ("[collectors]\ninterval = '15s'", "2: collectors.interval: no such option; there are: disable, enable"),
+        ("[collectors]\ncpu = true", "2: collectors.cpu: expected a table, [collectors.cpu]; found true"),
+        (
+            '[collectors."a b"]\nplugin = "cpu"',
+            '1: collectors."a b": expected a name of letters, digits, _ and -',
+        ),
+        ("[collectors.cpuu]", '1: collectors.cpuu: no collector is called "cpuu". Did you mean "cpu"?'),
+        (
+            "[collectors.lobby]",
+            (
+                '1: collectors.lobby: no collector is called "lobby"; '
+                'a section of a name of its own says which it is by plugin = "NAME"'
+            ),
+        ),
+        (
+            "[exporters.x]\nplugin = 'prometeus'",
+            '2: exporters.x.plugin: no exporter is called "prometeus". Did you mean "prometheus"?',
+        ),
+        ("[collectors.x]\nplugin = 5", "2: collectors.x.plugin: expected a string; found 5"),
+        (
+            "[collectors.cpu]\nisolation = 'process'",
+            '2: collectors.cpu.isolation: expected "inline" or "thread": "process" comes with a later version',
+        ),
+        ("[collectors.cpu]\n\ninterval = '0s'", "1: collectors.cpu: interval must be longer than 0s"),
+        (
+            "[exporters.push]\ntimeout = '1s'",
+            "2: exporters.push.timeout: no such option; there are: enabled, interval, path, plugin, rules",
+        ),
+        (
+            "[collectors.broken]\nmax_series = 'a'",
+            '2: collectors.broken.max_series: expected a whole number, at least 1; found "a"',
+        ),
+        ("[collectors]\ndisable = ['zzz']", '2: collectors.disable[0]: no collector is called "zzz"'),
+    ],
+)
+def test_what_errors_say(text, problem, problems):
+    """One mistake is one problem, whose text says what to do."""
+    assert problems(text) == [f"agentd.toml:{problem}"]
+
+
+def test_a_file_that_is_no_toml_does_not_hide_what_is_wrong_elsewhere(problems):
+    """Other files are checked whole; nothing is said to be missing, as the broken file may have had it."""
+    told = problems(
+        "[agent\n",
+        a="[collectors.local]\n[collectors.http]\npassword = 5\n[collectors.cpu]\nx = 1\n",
+    )
+    assert [problem.split(": ")[0] for problem in told] == ["agentd.toml:1", "conf.d/a.toml:3", "conf.d/a.toml:5"]
+
+
+def test_the_order_of_problems_is_that_of_the_files(problems):
+    """Problems come by file and line, those of no file last."""
+    told = problems("[web]\nx = 1\n[agent]\ny = 1\n", b="[web]\nz = 1\n", a="[host]\nw = 1\n")
+    assert [problem.split(": ")[0] for problem in told] == [
+        "agentd.toml:2",
+        "agentd.toml:4",
+        "conf.d/a.toml:2",
+        "conf.d/b.toml:2",
+    ]
+
+
+def test_overrides_are_checked_like_files():
+    """What the command line says wrongly is told with its origin."""
+    overrides = {("agent", "log_level"): ("loud", Origin("--log-level"))}
+    with pytest.raises(ConfigError, match=r"^--log-level: agent.log_level: expected one of"):
+        resolve(Document(), Plugins(), overrides=overrides)
+
+
+def test_reload_sees_what_changed_and_nothing_else(resolved):
+    """Of two configurations, exactly the instances whose settings differ are unequal, wherever their lines are."""
+    before = resolved('[collectors.http]\nurl = "http://a/"\n[collectors.filesystem]\nmount_timeout = "1m"\n')
+    after = resolved('# moved\n[collectors.filesystem]\nmount_timeout = "60s"\n[collectors.http]\nurl = "http://b/"\n')
+    old = {instance.key: instance for instance in before.instances}
+    assert [instance.key for instance in after.instances if instance != old[instance.key]] == ["collectors.http"]
+    assert before != after
+
+
+def test_reload_sees_that_a_secret_changed(resolved, tmp_path):
+    """What a file holds counts, not where it lies."""
+    (tmp_path / "secret").write_text("one")
+    text = '[collectors.http]\nurl = "http://a/"\npassword = { file = "secret" }\n'
+    before = resolved(text)
+    assert resolved(text) == before
+    (tmp_path / "secret").write_text("two")
+    assert resolved(text) != before
+
+
+def test_settings_do_not_show_secrets(resolved, monkeypatch):
+    """Neither literal secrets nor what was referred to is in any repr."""
+    monkeypatch.setenv("CANARY", CANARY)
+    settings = resolved(
+        f'[collectors.http]\nurl = "http://a/"\npassword = "{CANARY}"\n[exporters.push]\npath = {{ env = "CANARY" }}\n'
+    )
+    assert settings.instances[-1].config.path == CANARY
+    assert CANARY not in f"{settings!r} {settings.instances!r} {settings.document!r} {settings.instances[3].config!r}"
+
+
+SECRETS = {"plain": f'"{CANARY}"', "env": '{ env = "CANARY" }', "file": '{ file = "canary" }'}
+BESIDE = {
+    "nothing": "",
+    "a wrong value": "pause = 5\n",
+    "an unknown key": f"pasword = '{CANARY}'\n",
+    "a missing one": "",
+    "a wrong file": "[colectors]\n",
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_is_nowhere_with_and_without_errors_beside_it(kind, beside, resolved, tmp_path, monkeypatch):
+    """However a secret is given, no message, repr or effective setting has it; only the plugin's option does."""
+    monkeypatch.setenv("CANARY", CANARY)
+    (tmp_path / "canary").write_text(f"{CANARY}\n")
+    url = "" if beside == "a missing one" else 'url = "http://a/"\n'
+    text = f"[collectors.http]\npassword = {SECRETS[kind]}\n{url}{BESIDE[beside]}"
+    if beside == "nothing":
+        settings = resolved(text)
+        [http] = [instance for instance in settings.instances if instance.name == "http"]
+        assert http.config.password.reveal() == CANARY
+        told = [show(settings), settings, settings.document, settings.instances, http, http.config]
+    else:
+        with pytest.raises(ConfigError) as caught:
+            resolved(text)
+        told = [caught.value, caught.value.problems, caught.value.args]
+    for each in told:
+        assert CANARY not in f"{each} {each!r}"
+
+
+@pytest.mark.parametrize("option", ["interval", "timeout"])
+@pytest.mark.parametrize("value", ["15", '"15"'])
+def test_times_without_units_are_refused(option, value, problems):
+    """A number of who knows what is no duration, with and without quotes."""
+    [problem] = problems(f"[collectors.cpu]\n{option} = {value}\n")
+    assert problem == (
+        f"agentd.toml:2: collectors.cpu.{option}: expected a duration with its unit"
+        f', such as "250ms", "15s" or "1h30m"; found {value}'
+    )
+
+
+def test_importing_is_cheap():
+    """Neither the parser of TOML nor what describes options is imported where there is no file to read."""
+    program = (
+        "import sys, agentd.config as c; c.read(None); "
+        "print([m for m in ('tomli', 'agentd.config.describe', 'agentd.config.lines', 'aiohttp', 'click',"
+        " 'agentd.plugin', 'agentd.registry') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

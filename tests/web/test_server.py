@@ -1,0 +1,430 @@
+"""The web server, in this process."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from agentd.routes import Principal, Route, Scope
+from agentd.web import connections
+from agentd.web import server as server_module
+from agentd.web.connections import most_connections
+from agentd.web.server import LOCAL, REMOTE, ListenError, WebServer, principal_of
+
+
+@pytest.fixture
+async def serve():
+    """Starts web servers with these routes, on ports of the loopback that are free, and stops them at the end."""
+    started = []
+
+    async def start(*routes, addresses=(("127.0.0.1", 0),), unix_socket=None):
+        server = WebServer(addresses, unix_socket)
+        server.set_routes(routes)
+        started.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in started:
+        await server.stop()
+
+
+@pytest.fixture
+async def connect():
+    """Opens connections to a server, which are closed at the end."""
+    writers = []
+
+    async def open_one(server, **keywords):
+        reader, writer = await asyncio.open_connection(*server.bound[0], **keywords)
+        writers.append(writer)
+        return reader, writer
+
+    yield open_one
+    for writer in writers:
+        writer.close()
+    await asyncio.sleep(0)
+
+
+async def closed(reader):
+    """Wait until the server closes a connection; say whether it did so without a word."""
+    try:
+        return await asyncio.wait_for(reader.read(), 20) == b""
+    except ConnectionError:
+        return True
+
+
+def says(text, method="GET", path="/", scope=None):
+    """Return a route that answers with a text."""
+
+    async def handler(_request, _principal):
+        return web.Response(text=text)
+
+    return Route(method, path, handler, scope)
+
+
+async def ask(server, path, *, method="GET", headers=""):
+    """Return the status and the body of an answer."""
+    reader, writer = await asyncio.open_connection(*server.bound[0])
+    try:
+        return await over(reader, writer, path, method=method, headers=headers)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def over(reader, writer, path, *, method="GET", headers=""):
+    """Return the status and the body of an answer over a connection that is closed then."""
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+async def test_routes_are_replaced_while_it_serves(serve, connect):
+    """From one request to the next, on one connection too, other routes answer; one under way ends as it began."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request, _principal):
+        entered.set()
+        await go_on.wait()
+        return web.Response(text="slow")
+
+    server = await serve(says("old", path="/page"), Route("GET", "/slow", slow, None))
+    kept = await connect(server)
+    kept[1].write(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await kept[0].readuntil(b"old")).startswith(b"HTTP/1.1 200")
+    under_way = asyncio.create_task(ask(server, "/slow"))
+    await entered.wait()
+    server.set_routes([says("new", path="/page"), says("more", path="/more")])
+    assert [route.path for route in server.routes] == ["/page", "/more"]
+    assert await ask(server, "/page") == (200, "new")
+    assert await ask(server, "/more") == (200, "more")
+    assert (await ask(server, "/slow"))[0] == 404
+    assert await over(*kept, "/page") == (200, "new")
+    go_on.set()
+    assert await under_way == (200, "slow")
+
+
+async def test_double_routes_leave_the_old_ones(serve):
+    """Routes that are refused because two are the same leave those that were there."""
+    server = await serve(says("old"))
+    with pytest.raises(ValueError, match="two routes for GET /twice"):
+        server.set_routes([says("a", path="/twice"), says("b", path="/twice")])
+    assert await ask(server, "/") == (200, "old")
+
+
+async def test_parts_of_the_path_are_told(serve):
+    """A handler finds the open parts of its path in the request, decoded."""
+
+    async def tell(request, _principal):
+        return web.Response(text=f"{request['robot']} {request['part']}")
+
+    server = await serve(Route("GET", "/{robot}/of/{part}", tell, None))
+    assert await ask(server, "/r%202/of/arm?ignored=yes") == (200, "r 2 arm")
+
+
+async def test_unknown_paths_and_methods(serve):
+    """What is not there is 404; a method that a path does not know is 405 with those that it does."""
+    server = await serve(says("got", path="/page"), says("sent", "POST", "/page"))
+    assert await ask(server, "/nothing") == (404, "there is nothing at /nothing\n")
+    assert await ask(server, "/page", method="PUT") == (405, "use GET, POST\n")
+    assert await ask(server, "/page", method="POST") == (200, "sent")
+    assert await ask(server, "/page", method="HEAD") == (200, "")
+
+
+class UnprintableError(Exception):
+    """An error of which not even the text can be had."""
+
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("broken"), SystemExit(3), KeyError(), UnprintableError(), TimeoutError()]
+)
+async def test_handler_that_raises(serve, caplog, error):
+    """A handler that raises gives 500 without any detail, one line in the log, and the server goes on."""
+
+    async def fail(_request, _principal):
+        raise error
+
+    server = await serve(Route("GET", "/{fail}", fail, None), says("fine"))
+    for _ in range(3):
+        assert await ask(server, "/secret-path") == (500, "internal error: see the agent's log\n")
+    assert await ask(server, "/") == (200, "fine")
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"GET /{{fail}} failed: {type(error).__name__}")
+    assert record.exc_info is None
+
+
+async def test_handler_that_answers_nothing(serve, caplog):
+    """A handler that returns no response gives 500, and the log says what it returned."""
+
+    async def nothing(_request, _principal):
+        return "text"
+
+    server = await serve(Route("GET", "/", nothing, None))
+    assert (await ask(server, "/"))[0] == 500
+    assert "the handler returned str, which is no response" in caplog.text
+
+
+async def test_handler_that_raises_an_answer(serve):
+    """The exceptions of aiohttp that are answers are sent as such."""
+
+    async def gone(_request, _principal):
+        raise web.HTTPGone(text="no longer here")
+
+    server = await serve(Route("GET", "/", gone, None))
+    assert await ask(server, "/") == (410, "no longer here")
+
+
+async def test_traceback_where_it_is_asked_for(serve, caplog):
+    """At log level debug the traceback of a handler that fails is there."""
+    caplog.set_level(logging.DEBUG)
+
+    async def fail(_request, _principal):
+        raise RuntimeError("broken")
+
+    server = await serve(Route("GET", "/", fail, None))
+    await ask(server, "/")
+    assert any(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
+
+
+async def test_scopes_are_asked_for(serve):
+    """A route is answered to those who have its scope; the handler is told who asks."""
+
+    async def who(_request, principal):
+        return web.Response(text=" ".join(sorted(principal.scopes)))
+
+    server = await serve(
+        Route("GET", "/open", who, None),
+        Route("GET", "/metrics", who, Scope.METRICS_READ),
+        Route("GET", "/admin", who, Scope.ADMIN),
+    )
+    assert [await ask(server, path) for path in ("/open", "/metrics", "/admin")] == [(200, "admin")] * 3
+    passed_on = "X-Forwarded-For: 127.0.0.1\r\n"
+    assert await ask(server, "/open", headers=passed_on) == (200, "metrics:read")
+    assert await ask(server, "/metrics", headers=passed_on) == (200, "metrics:read")
+    assert await ask(server, "/admin", headers=passed_on) == (403, "anonymous lacks the scope admin that this needs\n")
+
+
+def principal(peer, headers=(), family=socket.AF_INET):
+    """Return who asks where a request with these headers comes from this peer."""
+
+    class Transport(asyncio.Transport):
+        def get_extra_info(self, name, default=None):
+            if name == "peername":
+                return peer
+            if name == "socket":
+                with socket.socket(family) as any_one:
+                    return any_one
+            return default
+
+    request = make_mocked_request("GET", "/", headers=dict(headers), transport=Transport())
+    return principal_of(request)
+
+
+@pytest.mark.parametrize(
+    ("peer", "who"),
+    [
+        (("127.0.0.1", 5), LOCAL),
+        (("127.8.9.10", 5), LOCAL),
+        (("::1", 5, 0, 0), LOCAL),
+        (("::ffff:127.0.0.1", 5, 0, 0), LOCAL),
+        (("192.0.2.1", 5), REMOTE),
+        (("::ffff:192.0.2.1", 5, 0, 0), REMOTE),
+        (("2001:db8::1", 5, 0, 0), REMOTE),
+        (("fe80::1%eth0", 5, 0, 2), REMOTE),
+        (("::127.0.0.1", 5, 0, 0), REMOTE),
+        (("", 0), REMOTE),
+        (None, REMOTE),
+    ],
+)
+def test_principal_by_address(peer, who):
+    """Who asks over loopback is this machine; anybody else may read the metrics."""
+    assert principal(peer) is who
+
+
+def test_principal_over_the_unix_socket():
+    """Who asks over the Unix socket is this machine, though there is no address."""
+    assert principal("", family=socket.AF_UNIX) is LOCAL
+
+
+@pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-FORWARDED-PROTO"])
+def test_principal_of_what_was_passed_on(header):
+    """What a browser or a proxy passed on is not local, wherever it comes from and whatever the header says."""
+    assert principal(("127.0.0.1", 5), {header: ""}) is REMOTE
+    assert principal("", {header: "x"}, socket.AF_UNIX) is REMOTE
+
+
+def test_principal_of_a_connection_that_is_gone():
+    """Of a request whose connection is gone nobody can say where it came from."""
+    request = make_mocked_request("GET", "/")
+    request._protocol.transport = None
+    assert principal_of(request) is REMOTE
+
+
+def test_what_principals_may():
+    """This machine may everything, others may read the metrics, and everybody what needs no scope."""
+    assert all(LOCAL.may(scope) for scope in (*Scope, None))
+    assert {scope for scope in Scope if REMOTE.may(scope)} == {Scope.METRICS_READ}
+    assert Principal("nobody", frozenset()).may(None)
+
+
+async def test_socket_of_the_command_line(serve, tmp_path):
+    """The Unix socket answers as the port does, in a folder that is made for it, and is gone after the end."""
+    path = tmp_path / "run" / "agentd" / "agentd.sock"
+    server = await serve(says("hello"), unix_socket=path)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert await over(reader, writer, "/") == (200, "hello")
+    writer.close()
+    await server.stop()
+    assert not path.exists()
+    assert server.bound == []
+
+
+async def test_socket_of_another_agent_is_left_alone(serve, tmp_path):
+    """A socket on which somebody answers is refused, and stays."""
+    path = tmp_path / "agentd.sock"
+    first = await serve(says("first"), unix_socket=path)
+    with pytest.raises(ListenError, match="another agentd is running"):
+        await serve(says("second"), unix_socket=path)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert await over(reader, writer, "/") == (200, "first")
+    writer.close()
+    assert first.bound
+
+
+async def test_socket_that_was_left_behind_is_taken(serve, tmp_path):
+    """A socket on which nobody answers is taken over."""
+    path = tmp_path / "agentd.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    await serve(says("hello"), unix_socket=path)
+    _, writer = await asyncio.open_unix_connection(str(path))
+    writer.close()
+
+
+async def test_file_in_the_socket_s_place_is_left_alone(serve, tmp_path):
+    """A file that is no socket is not deleted."""
+    path = tmp_path / "agentd.sock"
+    path.write_text("precious")
+    with pytest.raises(ListenError, match="something that is none is in its place"):
+        await serve(says("hello"), unix_socket=path)
+    assert path.read_text() == "precious"
+
+
+async def test_port_that_is_taken(serve):
+    """A port that is taken is an error that names it and says what to do; nothing stays open."""
+    first = await serve(says("first"))
+    port = first.bound[0][1]
+    with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: address already in use; .*--listen"):
+        await serve(says("second"), addresses=[("127.0.0.1", 0), ("127.0.0.1", port)])
+    assert await ask(first, "/") == (200, "first")
+
+
+async def test_silent_connections_are_closed(serve, connect, monkeypatch):
+    """A connection that brings no whole request head in time is closed; one that has brought one stays."""
+    monkeypatch.setattr(connections, "FIRST_REQUEST", 0.2)
+    server = await serve(says("hello"))
+    silent, partial, talking = [await connect(server) for _ in range(3)]
+    partial[1].write(b"GET / HTTP/1.1\r\nHost: x")
+    talking[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await talking[0].readuntil(b"hello")
+    for reader, _ in (silent, partial):
+        assert await closed(reader)
+    assert await over(*talking, "/") == (200, "hello")
+
+
+async def test_idle_connections_are_closed(serve, connect, monkeypatch):
+    """A connection without a further whole request is closed after a while, though it was used before."""
+    monkeypatch.setattr(connections, "IDLE", 0.2)
+    server = await serve(says("hello"))
+    idle, partial = [await connect(server) for _ in range(2)]
+    for reader, writer in (idle, partial):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"hello")
+    partial[1].write(b"GET / HTT")
+    for reader, _ in (idle, partial):
+        assert await closed(reader)
+
+
+async def test_clients_that_do_not_read_are_dropped(serve, connect, monkeypatch, caplog):
+    """A client that does not take its answer is dropped in the end: it would keep it in memory for ever."""
+    monkeypatch.setattr(server_module, "SENDING", 0.2)
+
+    async def much(_request, _principal):
+        return web.Response(body=b"x" * 50_000_000)
+
+    server = await serve(Route("GET", "/", much, None), says("fine", path="/fine"))
+    reader, writer = await connect(server, limit=1000)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.5)
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        while part := await reader.read(1_000_000):
+            taken += len(part)
+    assert taken < 50_000_000
+    assert await ask(server, "/fine") == (200, "fine")
+    assert caplog.records == []
+
+
+async def test_too_many_connections_are_refused(serve, connect, monkeypatch, caplog, tmp_path):
+    """Connections beyond the limit are closed at once, which is said once; the local command line is not shut out."""
+    monkeypatch.setattr(connections, "most_connections", lambda _descriptors: 3)
+    path = tmp_path / "agentd.sock"
+    server = await serve(says("hello"), unix_socket=path)
+    kept = [await connect(server) for _ in range(3)]
+    for _ in range(5):
+        refused, _ = await connect(server)
+        assert await closed(refused)
+    local = await asyncio.open_unix_connection(str(path))
+    assert await over(*local, "/") == (200, "hello")
+    local[1].close()
+    assert await over(*kept[0], "/") == (200, "hello")
+    [record] = caplog.records
+    assert "3 connections are open" in record.getMessage()
+    for _, writer in kept:
+        writer.close()
+        await writer.wait_closed()
+    assert await ask(server, "/") == (200, "hello")
+
+
+@pytest.mark.parametrize(("descriptors", "most"), [(65536, 65280), (1024, 768), (256, 128), (10, 5), (0, 0)])
+def test_most_connections(descriptors, most):
+    """Connections leave some descriptors to the rest of the agent, and half of them where there are few."""
+    assert most_connections(descriptors) == most
+
+
+async def test_what_is_no_http_is_not_logged(serve, connect, caplog):
+    """Whoever reaches the port cannot fill the log: an error is answered, and that is all."""
+    server = await serve(says("hello"))
+    for data in (b"\x16\x03\x01\x00\xa5\x01", b"BREW / HTTP/1.1\r\n\r\n", b"GET /" + b"a" * 10_000, b"\r\n:::\r\n\r\n"):
+        reader, writer = await connect(server)
+        writer.write(data)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            assert b"400" in await reader.read() or data[:1] == b"\r"
+    assert caplog.records == []
+
+
+async def test_stop_ends_open_connections(serve, connect, monkeypatch):
+    """When it stops, idle connections end at once, and a handler that does not come to an end is cut off."""
+    monkeypatch.setattr(server_module, "SHUTDOWN", 0.1)
+    entered = asyncio.Event()
+
+    async def never(_request, _principal):
+        entered.set()
+        await asyncio.Event().wait()
+
+    server = await serve(Route("GET", "/", never, None))
+    idle, _ = await connect(server)
+    waiting, writer = await connect(server)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await entered.wait()
+    await asyncio.wait_for(server.stop(), 20)
+    assert await closed(idle)
+    assert await closed(waiting)
