@@ -32,8 +32,8 @@ class Duration(float):
     @classmethod
     def parse(cls, text: object) -> "Duration":
         """Return the duration that a string such as ``"1h30m"`` names."""
-        if isinstance(text, str) and re.fullmatch(r"(\d{1,12}(\.\d+)?(ms|[smhdw]))+", text):
-            parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
+        if isinstance(text, str) and re.fullmatch(r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+", text):
+            parts = re.findall(r"([0-9.]+)(ms|[smhdw])", text)
             return cls(sum(float(number) * cls.UNITS[unit] for number, unit in parts))
         raise ValueError('expected a duration with its unit, such as "250ms", "15s" or "1h30m"')
 
@@ -57,9 +57,10 @@ class Size(int):
     @classmethod
     def parse(cls, text: object) -> "Size":
         """Return the size that a string such as ``"64MiB"`` names."""
-        match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?) ?([KMGT]i?B|B)", text) if isinstance(text, str) else None
+        match = re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?) ?([KMGT]i?B|B)", text) if isinstance(text, str) else None
         if match:
-            return cls(float(match[1]) * cls.UNITS[match[2]])
+            number = float(match[1]) if match[2] else int(match[1])  # a float is not exact beyond 2**53
+            return cls(number * cls.UNITS[match[3]])
         raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
 
     def __str__(self) -> str:
@@ -112,7 +113,7 @@ class Url(str):
     @classmethod
     def parse(cls, text: object) -> "Url":
         """Return the URL where it has a scheme and something behind it."""
-        if isinstance(text, str):
+        if isinstance(text, str) and text.isprintable() and " " not in text:  # urlsplit passes over some of these
             try:
                 parts = urlsplit(text)
                 _ = parts.port  # raises where it is no number

@@ -32,7 +32,26 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "15", "s", "-1s", "1 s", "1.s", ".5s", "1S", "1y", "1s ", "+1s", 15, 1.5, None, ["1s"]]
+    "value",
+    [
+        "",
+        "15",
+        "s",
+        "-1s",
+        "1 s",
+        "1.s",
+        ".5s",
+        "1S",
+        "1y",
+        "1s ",
+        "+1s",
+        "\u0661s",
+        "1.\u0661s",
+        15,
+        1.5,
+        None,
+        ["1s"],
+    ],
 )
 def test_what_is_no_duration(value):
     """Anything else is refused with what would be right, a number without a unit too."""
@@ -76,14 +95,16 @@ def test_sizes(text, size):
     assert isinstance(Size.parse(text), Size)
 
 
-@pytest.mark.parametrize("value", ["", "64", "MiB", "-1B", "1 kB", "1M", "1.B", "1  B", "1iB", 64, 1.5, True, None])
+@pytest.mark.parametrize(
+    "value", ["", "64", "MiB", "-1B", "1 kB", "1M", "1.B", "1  B", "1iB", "\u0661B", 64, 1.5, True, None]
+)
 def test_what_is_no_size(value):
     """Anything else is refused with what would be right."""
     with pytest.raises(ValueError, match=r'^expected a size with its unit, such as "512KiB" or "64MiB"$'):
         Size.parse(value)
 
 
-@given(st.integers(0, 2**52))
+@given(st.integers(0, 2**59))
 @settings(max_examples=100, deadline=None)
 def test_sizes_round_trip(number):
     """Any size is written as what it is read from."""
@@ -95,6 +116,24 @@ def test_sizes_are_written_with_the_largest_unit_that_fits():
     assert [str(Size(number)) for number in (0, 1, 1000, 1024, 10**9, 3 * 2**30, 1025)] == [
         "0B", "1B", "1KB", "1KiB", "1GB", "3GiB", "1025B",
     ]  # fmt: skip
+
+
+@given(st.from_regex(r"([0-9]{1,6}(\.[0-9]{1,3})?(ms|[smhdw])){1,3}", fullmatch=True))
+@settings(max_examples=100, deadline=None)
+def test_any_duration_that_is_read_can_be_written_and_read_again(text):
+    """What the effective settings show of a duration is as good as what the file said."""
+    duration = Duration.parse(text)
+    assert Duration.parse(str(duration)) == pytest.approx(duration, rel=1e-9)
+
+
+@given(st.from_regex(r"[0-9]{1,18} ?([KMGT]i?B|B)", fullmatch=True))
+@settings(max_examples=100, deadline=None)
+def test_any_whole_size_that_is_read_is_exact(text):
+    """No byte is lost between the file, the number and what is shown of it."""
+    number, unit = re.fullmatch(r"([0-9]+) ?(\w+)", text).groups()
+    size = Size.parse(text)
+    assert size == int(number) * Size.UNITS[unit]
+    assert Size.parse(str(size)) == size
 
 
 def test_regular_expressions():
@@ -132,7 +171,21 @@ def test_urls(text):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "localhost", "localhost/x", "http://", "http:", "http://a:b/", "http://[::1/", 5, None]
+    "value",
+    [
+        "",
+        "localhost",
+        "localhost/x",
+        "http://",
+        "http:",
+        "http://a:b/",
+        "http://[::1/",
+        " http://a/",
+        "http://a/\nb",
+        "http://a b/",
+        5,
+        None,
+    ],
 )
 def test_what_is_no_url(value):
     """Without a scheme, without anything behind it, or with a port that is none, it is refused."""
@@ -148,6 +201,21 @@ def test_secrets_are_not_shown():
     assert secret == Secret("hunter2")
     assert secret != Secret("hunter3")
     assert hash(secret) == hash(Secret("hunter2"))
+
+
+@pytest.mark.parametrize("written", ["{}", "{!r}", "{!s}", "{!a}", "{0:}"])
+def test_secrets_are_not_formatted(written):
+    """Every way of formatting shows the mark; one with a width is refused, without the text."""
+    assert written.format(Secret("hunter2")) == "Secret(***)"
+    with pytest.raises(TypeError) as caught:
+        format(Secret("hunter2"), ">10")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_no_texts():
+    """A secret is equal to no text, so that none can be found by comparing, and has no attributes that show it."""
+    assert Secret("hunter2") != "hunter2"
+    assert not hasattr(Secret("hunter2"), "__dict__")
 
 
 def test_what_was_found_instead_of_a_secret_is_not_shown():

@@ -148,7 +148,8 @@ class WebServer:
 def principal_of(request: web.BaseRequest) -> Principal:
     """Return who asks: this machine (by the socket or over loopback), or anybody else.
 
-    A request that a browser or a proxy passed on does not count as local, wherever its connection comes from.
+    A request that a browser or a proxy passed on does not count as local, wherever its connection comes from, nor does
+    one for a host of another name: a web page's name may be made to mean this machine (DNS rebinding).
     """
     if any(name in request.headers for name in _FORWARDED):
         return REMOTE
@@ -159,8 +160,21 @@ def principal_of(request: web.BaseRequest) -> Principal:
     if connection is not None and connection.family == socket.AF_UNIX:
         return LOCAL
     peer = (transport.get_extra_info("peername") or ("",))[0]
-    local = peer.startswith(("127.", "::ffff:127.")) or peer == "::1"
-    return LOCAL if local else REMOTE
+    return LOCAL if _is_loopback(peer) and _is_loopback(_hostname(request.headers.get("Host", ""))) else REMOTE
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("::1", "localhost"):
+        return True
+    numbers = host.removeprefix("::ffff:").split(".")  # 127.evil.example is a name, not an address
+    return numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
+
+
+def _hostname(header: str) -> str:
+    """Return the host of a Host header, ``[::1]:9797`` say, without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()
 
 
 def _clear(path: Path) -> None:

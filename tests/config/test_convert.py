@@ -138,10 +138,16 @@ def test_every_type_of_option():
             'url = "localhost"',
             'x.url: expected a URL with its scheme, such as "http://localhost:8080/"; found "localhost"',
         ),
-        (f'size = "{"9" * 400}B"', f'x.size: expected a size with its unit, such as \"512KiB\" or \"64MiB\"; found "{"9" * 56}...'),
+        (
+            f'size = "{"9" * 400}B"',
+            f'x.size: expected a size with its unit, such as "512KiB" or "64MiB"; found "{"9" * 56}...',
+        ),
         (
             'devices = "a{99999999999999999999}"',
-            'x.devices: expected a regular expression: the repetition number is too large; found "a{99999999999999999999}"',
+            (
+                "x.devices: expected a regular expression: the repetition number is too large"
+                '; found "a{99999999999999999999}"'
+            ),
         ),
         ("password = 5", 'x.password: expected a text, or better { file = "PATH" } or { env = "NAME" }'),
         ('level = "hihg"', 'x.level: expected one of "low", "high"; found "hihg". Did you mean "high"?'),
@@ -415,6 +421,17 @@ def test_no_secret_of_an_inner_table_is_ever_shown(text):
     """A text in place of a table or pair that holds secrets may be one, and a pair's is blacked out like others."""
     [problem] = converted(text, Nested)[1]
     assert CANARY not in problem
+
+
+class Chain(Config):
+    name: str = ""
+    next: "Chain | None" = None
+
+
+def test_a_table_may_hold_tables_of_its_own_kind():
+    """Looking for secrets in a type that contains itself comes to an end, and finds none where there are none."""
+    assert converted("next = { next = { name = 'a' } }", Chain) == (Chain(next=Chain(next=Chain(name="a"))), [])
+    assert converted("next = 'a'", Chain)[1] == ['f:2: x.next: expected a table; found "a"']
 
 
 VALUES = st.recursive(

@@ -223,7 +223,8 @@ def principal(peer, headers=(), family=socket.AF_INET):
                     return any_one
             return default
 
-    request = make_mocked_request("GET", "/", headers=dict(headers), transport=Transport())
+    fields = {"Host": "localhost:9797", **dict(headers)}
+    request = make_mocked_request("GET", "/", headers=fields, transport=Transport())
     return principal_of(request)
 
 
@@ -258,6 +259,25 @@ def test_principal_of_what_was_passed_on(header):
     """What a browser or a proxy passed on is not local, wherever it comes from and whatever the header says."""
     assert principal(("127.0.0.1", 5), {header: ""}) is REMOTE
     assert principal("", {header: "x"}, socket.AF_UNIX) is REMOTE
+
+
+@pytest.mark.parametrize(
+    ("host", "who"),
+    [
+        ("127.0.0.1:9797", LOCAL),
+        ("LOCALHOST", LOCAL),
+        ("[::1]:9797", LOCAL),
+        ("evil.example:9797", REMOTE),
+        ("127.0.0.1.evil.example", REMOTE),
+        ("127.evil.example.com", REMOTE),
+        ("localhost.evil.example", REMOTE),
+        ("[", REMOTE),
+        ("", REMOTE),
+    ],
+)
+def test_principal_by_the_host_that_was_asked_for(host, who):
+    """A name that somebody made to mean this machine does not make a web page local (DNS rebinding)."""
+    assert principal(("127.0.0.1", 5), {"Host": host}) is who
 
 
 def test_principal_of_a_connection_that_is_gone():

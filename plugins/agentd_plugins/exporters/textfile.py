@@ -6,6 +6,9 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from agentd.plugin import Config, Duration, Exporter, Family, counter, gauge, hookimpl
 
@@ -13,7 +16,7 @@ from agentd.plugin import Config, Duration, Exporter, Family, counter, gauge, ho
 class TextfileConfig(Config):
     """Options of the textfile exporter."""
 
-    path: str
+    path: Annotated[str, Meta(examples=["/var/lib/agentd/metrics.prom"])]
     """The file to write, its name ending in ".prom". Readers see the old file or the new one, never half of one."""
     interval: Duration = Duration(15)
     """Time between two writes."""
