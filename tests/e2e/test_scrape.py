@@ -305,7 +305,7 @@ def test_other_methods_are_405(standing_agent, method):
 def test_head_is_get_without_a_body(standing_agent, path):
     """HEAD answers as GET does, but for the body."""
     with socket.create_connection(("127.0.0.1", standing_agent.port), timeout=30) as connection:
-        connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
     assert body == b""

@@ -78,7 +78,7 @@ async def ask(server, path, *, method="GET", headers=""):
 
 async def over(reader, writer, path, *, method="GET", headers=""):
     """Return the status and the body of an answer over a connection that is closed then."""
-    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     return int(head.split()[1]), body.decode()
 
