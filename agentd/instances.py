@@ -10,7 +10,7 @@ from typing import Any
 from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
 from agentd.metrics.admission import Admission
-from agentd.metrics.family import Family
+from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.slot import ENDS, NAMED, Slot
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
@@ -145,18 +145,18 @@ class About:
         self._admission = Admission(ABOUT_SERIES)
         self._named: set[tuple[str, str]] = set()
 
-    def __call__(self) -> list[Family]:
+    def __call__(self) -> Frame:
         """Return the plugin's own families; none where it fails to tell them."""
         if self._running.plugin is None:
-            return []
+            return EMPTY
         try:
-            families, rejections = self._admission.admit(self._running.plugin.about())
+            frame, rejections = self._admission.admit(self._running.plugin.about())
         except ENDS as error:  # a plugin's failure is its own
             self._say("failed", "", described(error))
-            return []
+            return EMPTY
         for rejection in rejections:
             self._say(rejection.reason, rejection.subject, f"left out ({rejection.reason}): {rejection.what}")
-        return families
+        return frame
 
     def _say(self, problem: str, subject: str, text: str) -> None:
         if (problem, subject) not in self._named and len(self._named) < NAMED:

@@ -30,6 +30,7 @@ from agentd.metrics.family import (
     gauge,
     unknown,
 )
+from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
 from agentd.routes import Principal, Route, Scope
 
@@ -44,11 +45,13 @@ __all__ = [
     "Duration",
     "Exporter",
     "Family",
+    "Frame",
     "Histogram",
     "Host",
     "HostPaths",
     "Kind",
     "Labels",
+    "Layout",
     "Metric",
     "NoData",
     "Plugin",

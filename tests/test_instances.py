@@ -222,7 +222,7 @@ async def test_hooks_and_limits_of_a_slot_are_those_that_are_there():
     shelf.transform = lambda plugin, families: [*families, Family.gauge("more", "", {plugin: 1.0, "x": 2.0}, ("p",))]
     slot = slot_for(built(type("Inline", (Good,), {"blocking": False}), max_series=2), shelf, Workers())
     slot.begin(time.monotonic() + LONG)
-    assert [len(family.samples) for family in slot.last.families] == [1, 1]
+    assert [len(family.samples) for family in slot.last.frame] == [1, 1]
     assert slot.rejected == {"max_series": 1}
 
 

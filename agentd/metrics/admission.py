@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric as ClientMetric
 from agentd.metrics.assembly import Rejection, distinct, merge, short
 from agentd.metrics.client import from_client
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
-from agentd.metrics.shape import Outline, Shape
+from agentd.metrics.frame import Frame, Layout
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -34,62 +34,60 @@ class Admission:
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
-        self._outline = Outline()
+        self._layout = Layout()
+        self._filled: Layout | None = None  # the collector's own, where it has one
         self._plain = False
         self._left = max_series
         self._rejections: list[Rejection] = []
 
-    @property
-    def shape(self) -> Shape:
-        """The shape of the last answer, as it was admitted."""
-        return self._outline.shape
-
-    @property
-    def series(self) -> int:
-        """How many series the last answer brought."""
-        return self._outline.series
-
-    def admit(self, returned: Iterable[Any]) -> tuple[list[Family], list[Rejection]]:
-        """Return checked families, each with a samples mapping of its own, and what was left out.
+    def admit(self, returned: Iterable[Any]) -> tuple[Frame, list[Rejection]]:
+        """Return checked families, with values of their own, and what was left out.
 
         Reads no further than the budget reaches, so a generator need not end. What iterating raises is passed on.
         """
-        if not isinstance(returned, Iterable):
+        if type(returned) is Frame:
+            values = list(returned.values)
+            if returned.layout is self._filled and _FLOATS.issuperset(map(type, values)):
+                return Frame(self._layout, values), []
+        elif not isinstance(returned, Iterable):
             raise TypeError(f"expected a list of families, found {short(returned)}")
-        if self._plain:
+        elif self._plain:
             rest = iter(returned)
-            begin = list(islice(rest, len(self._outline) + 1))
+            begin = list(islice(rest, len(self._layout) + 1))
             unchanged = self._unchanged(begin)
             if unchanged is not None:
                 return unchanged, []
             returned = chain(begin, rest)
+        return self._inspect(returned), self._rejections
+
+    def _unchanged(self, returned: list[Any]) -> Frame | None:
+        """Return families of which only the numbers differ from the last time, or None for anything else."""
+        if not _FAMILIES.issuperset(map(type, returned)):
+            return None
+        try:
+            values = self._layout.values(returned)
+        except TypeError:
+            return None
+        if values is None or not _FLOATS.issuperset(map(type, values)):
+            return None
+        return Frame(self._layout, values)
+
+    def _inspect(self, returned: Iterable[Any]) -> Frame:
         self._rejections = []
         self._left = self._max_series
         self._plain = True
         families = self._inspected(returned)
-        self._outline.follow(families)
+        values = self._layout.values(families)
+        if values is None:
+            self._layout = Layout(families)
+            values = self._layout.values(families) or []
         # Only an answer that was good as it came may be waved through the next time.
         if self._rejections or any(family.kind in _DISTRIBUTIONS for family in families):
             self._plain = False
-        return families, self._rejections
-
-    def _unchanged(self, returned: list[Any]) -> list[Family] | None:
-        """Return copies of families of which only the numbers differ from the last time, or None for anything else."""
-        if not _FAMILIES.issuperset(map(type, returned)):
-            return None
-        try:
-            # Their own: the plugin may go on changing what it returned.
-            samples = [dict.copy(family.samples) for family in returned]
-        except TypeError:
-            return None
-        if not self._outline.matches(returned, samples):
-            return None
-        if not _FLOATS.issuperset(map(type, chain.from_iterable(map(dict.values, samples)))):
-            return None
-        return [
-            Family(family.name, family.kind, family.help, family.label_names, own)
-            for family, own in zip(returned, samples, strict=True)
-        ]
+        self._filled = None
+        if self._plain and type(returned) is Frame and self._layout.values(list(returned)) is not None:
+            self._filled = returned.layout
+        return Frame(self._layout, values)
 
     def _inspected(self, returned: Iterable[Any]) -> list[Family]:
         parts: dict[str, list[Family]] = {}

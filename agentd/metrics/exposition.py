@@ -22,7 +22,7 @@ except ImportError:  # there are no wheels for this machine
     import gzip as _gzip  # type: ignore[no-redef]
 
 from agentd.metrics.family import Family, Histogram, Labels, Summary
-from agentd.metrics.shape import Shape
+from agentd.metrics.frame import Frame, Layout
 
 Format = Literal["text", "openmetrics"]
 
@@ -38,10 +38,10 @@ FAMILIES = 100
 """Families that are looked at without giving way."""
 
 PLANS = 4
-"""Shapes for which the whole is remembered: scrapes may ask for parts."""
+"""Layouts for which the whole is remembered: scrapes may ask for parts."""
 
 KEPT_FOR = 8
-"""Renderings of new shapes after which the prefixes of a family that did not come again are dropped."""
+"""Renderings of new layouts after which the prefixes of a family that did not come again are dropped."""
 
 SLICE = 0.003
 """Seconds after which a rendering gives way to the other tasks of the loop."""
@@ -74,35 +74,37 @@ class Renderer:
         self._format = format
         self._labels = dict(labels or {})
         self._entries: dict[str, _Entry] = {}
-        self._plans: dict[Shape, _Plan] = {}
+        self._plans: dict[Layout, _Plan] = {}
         self._rendering = 0
 
-    def render(self, families: Sequence[Family], shape: Shape | None = None) -> bytes:
+    def render(self, families: Sequence[Family]) -> bytes:
         """Return families, whose names must be distinct, as one exposition.
 
-        Where ``shape`` was met before, only the numbers are looked at.
+        Of a ``Frame`` whose layout was met before, only the numbers are looked at.
         """
-        return b"".join(self._blocks(families, shape))
+        return b"".join(self._blocks(families))
 
-    async def render_in_slices(self, families: Sequence[Family], shape: Shape | None = None) -> bytes:
+    async def render_in_slices(self, families: Sequence[Family]) -> bytes:
         """Do the same, but give way to other tasks every few milliseconds."""
         blocks = []
         begun = time.monotonic()
-        for block in self._blocks(families, shape):
+        for block in self._blocks(families):
             blocks.append(block)
             if time.monotonic() - begun > SLICE:
                 await asyncio.sleep(0)
                 begun = time.monotonic()
         return b"".join(blocks)
 
-    def _blocks(self, families: Sequence[Family], shape: Shape | None) -> Iterator[bytes]:
-        plan = self._plans.get(shape) if shape is not None else None
-        numbers = plan.numbers(families) if plan is not None else None
+    def _blocks(self, families: Sequence[Family]) -> Iterator[bytes]:
+        layout = families.layout if isinstance(families, Frame) else None
+        plan = self._plans.get(layout) if layout is not None else None
+        values = families.values if isinstance(families, Frame) else _values(families)
+        numbers = plan.numbers(values) if plan is not None else None
         if plan is None or numbers is None:
             plan = yield from self._plan(families)
-            numbers = plan.numbers(families) or []
-            if shape is not None:
-                self._plans[shape] = plan
+            numbers = plan.numbers(values) or []
+            if layout is not None:
+                self._plans[layout] = plan
                 while len(self._plans) > PLANS:
                     del self._plans[next(iter(self._plans))]
         for start in range(0, len(numbers), BLOCK):
@@ -117,6 +119,7 @@ class Renderer:
         names = {family.name + suffix for family in families for suffix in _SERIES.get(family.kind, ("",))}
         prefixes: list[bytes] = []
         distributions: dict[int, list[_Flat]] = {}
+        place = 0
         for index, family in enumerate(families):
             if not family.samples:
                 continue
@@ -126,7 +129,10 @@ class Renderer:
             entry.used = rendering
             keys: list[Any] = list(family.samples)
             if family.kind in ("histogram", "summary"):
-                keys = distributions[index] = [key for key, _ in _flat(family)]
+                flat = {place + nth: _flattened(sample) for nth, sample in enumerate(family.samples.items())}
+                distributions |= flat
+                keys = list(chain.from_iterable(flat.values()))
+            place += len(family.samples)
             prefixes += entry.prefixes if keys == entry.keys else (yield from entry.learn(keys))
             if index % FAMILIES == 0:
                 yield b""
@@ -141,17 +147,23 @@ class _Plan(NamedTuple):
 
     prefixes: list[bytes]
     distributions: dict[int, "list[_Flat]"]
-    """Of the families that are histograms or summaries, by their index, the keys of their plain samples."""
+    """Of the values that are histograms or summaries, by their index, the keys of their plain samples."""
 
-    def numbers(self, families: Sequence[Family]) -> list[Any] | None:
+    def numbers(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """Return the numbers that belong behind the prefixes; None where a distribution has come by other bounds."""
-        values: list[Iterable[Any]] = [family.samples.values() for family in families]
+        if not self.distributions:
+            return values
+        numbers: list[float] = []
+        start = 0
         for index, keys in self.distributions.items():
-            flat = _flat(families[index])
-            if [key for key, _ in flat] != keys:
+            plain = _numbers(values[index], keys)
+            if plain is None:
                 return None
-            values[index] = [value for _, value in flat]
-        return list(chain.from_iterable(values))
+            numbers += values[start:index]
+            numbers += plain
+            start = index + 1
+        numbers += values[start:]
+        return numbers
 
 
 class _Entry:
@@ -218,14 +230,14 @@ class _Entry:
         return f"\n{self._name}{suffix}{braces} ".encode("utf-8", "replace")
 
 
-def _interleaved(prefixes: list[bytes], numbers: list[float]) -> bytes:
+def _interleaved(prefixes: list[bytes], numbers: Sequence[float]) -> bytes:
     parts: list[bytes] = [b""] * (2 * len(numbers))
     parts[0::2] = prefixes
     parts[1::2] = _texts(numbers)
     return b"".join(parts)
 
 
-def _texts(numbers: list[float]) -> list[bytes]:
+def _texts(numbers: Sequence[float]) -> list[bytes]:
     texts = msgspec.json.encode(numbers)[1:-1].split(b",")
     if b"null" in texts:  # JSON has no word for what is not finite
         texts = [
@@ -243,23 +255,33 @@ class _Flat(NamedTuple):
     labels: Labels
 
 
-def _flat(family: Family) -> list[tuple[_Flat, float]]:
-    """Return the samples of a histogram or summary as plain samples."""
-    return list(chain.from_iterable(map(_flattened, family.samples.items())))
+def _values(families: Iterable[Family]) -> list[Any]:
+    return list(chain.from_iterable([family.samples.values() for family in families]))
 
 
-def _flattened(sample: tuple[Labels, Any]) -> Iterator[tuple[_Flat, float]]:
+def _flattened(sample: tuple[Labels, Any]) -> list[_Flat]:
+    """Return the keys of the plain samples of a histogram or summary."""
     labels, value = sample
     if isinstance(value, Histogram):
-        for bound, count in value.buckets:
-            yield _Flat("_bucket", bound, labels), count
-        if not value.buckets or value.buckets[-1][0] != inf:
-            yield _Flat("_bucket", inf, labels), value.count
-    elif isinstance(value, Summary):
-        for quantile, number in value.quantiles:
-            yield _Flat("", quantile, labels), number
-    yield _Flat("_sum", None, labels), value.sum
-    yield _Flat("_count", None, labels), value.count
+        flat = [_Flat("_bucket", bound, labels) for bound, _ in value.buckets]
+        if not flat or flat[-1].bound != inf:
+            flat.append(_Flat("_bucket", inf, labels))
+    else:
+        flat = [_Flat("", quantile, labels) for quantile, _ in value.quantiles]
+    return [*flat, _Flat("_sum", None, labels), _Flat("_count", None, labels)]
+
+
+def _numbers(value: Histogram | Summary, keys: list[_Flat]) -> list[float] | None:
+    """Return the numbers of a histogram or summary that belong to these keys; None where its bounds are others."""
+    pairs = value.buckets if isinstance(value, Histogram) else value.quantiles
+    numbers = [number for _, number in pairs]
+    bounds: list[float | None] = [bound for bound, _ in pairs]
+    if isinstance(value, Histogram) and (not bounds or bounds[-1] != inf):
+        bounds.append(inf)
+        numbers.append(value.count)
+    if [key.bound for key in keys[:-2]] != bounds:
+        return None
+    return [*numbers, value.sum, value.count]
 
 
 def _bound(number: float) -> str:

@@ -4,7 +4,7 @@ The words are those of the Prometheus exposition formats: a *family* has a name,
 *sample* has label values and a value; a *series* is one sample over time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -138,11 +138,9 @@ def unknown(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
 class Snapshot(msgspec.Struct, frozen=True):
     """What all collectors had to say at one moment: families with distinct names, valid and free of double series."""
 
-    families: tuple[Family, ...]
+    families: Sequence[Family]
     timestamp: float
     """When it was taken, in seconds since 1970."""
-    shape: tuple[object, ...] | None = None
-    """Equal in two snapshots that differ in their numbers only; None where that is not known."""
 
     @property
     def series(self) -> int:

@@ -5,12 +5,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 
 from agentd.metrics.assembly import Rejection, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
+from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.rules import Rules
-from agentd.metrics.shape import Outline, Shape
 from agentd.metrics.slot import Outcome, Slot
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ STALE_AFTER = 3
 """Intervals for which the last good answer of a scheduled collector is shown."""
 
 UNITED = 16
-"""Shapes that are remembered: scrapes may ask for parts."""
+"""Unions of layouts that are remembered: scrapes may ask for parts."""
 
 NAMED = 100
 """Problems that are named in the log at most."""
@@ -77,8 +78,8 @@ class Gatherer:
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: set[asyncio.Task[None]] = set()
-        self._own = Outline()
-        self._united: set[Shape] = set()  # shapes of answers in which no two families have one name
+        self._own = Layout()
+        self._united: dict[tuple[Layout, ...], Layout] = {}  # of answers in which no two families have one name
         self._named: set[tuple[str, str]] = set()
 
     def start(self, slots: Iterable[Slot]) -> None:
@@ -110,28 +111,44 @@ class Gatherer:
         """
         slots = self._selected(only, exclude)
         outcomes = await self._outcomes(slots, deadline)
-        parts = [(slot.name, outcome.families) for slot, outcome in outcomes if outcome is not None]
-        shape = tuple([each for _, outcome in outcomes if outcome is not None for each in outcome.shape])
-        own = self._about(outcomes)
-        for source in self.sources:
-            own += source()
-        parts.append(("", own))
-        shape += self._own.follow(own)
-        if shape in self._united:
-            families = [family for _, part in parts for family in part]
-        else:
-            families, rejections = assemble(parts)
-            self._reject(rejections)
-            if sum(len(part) for _, part in parts) == len(families):
-                if len(self._united) >= UNITED:
-                    self._united.clear()
-                self._united.add(shape)
+        parts = [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None]
+        parts += [("", frame) for frame in self._told(outcomes)]
+        families = self._unite(parts)
         if not rules:
-            return Snapshot(tuple(families), time.time(), shape if shape in self._united else None)
+            return Snapshot(families, time.time())
         families, clashes = assemble([("", rules.apply(families))])
         for _, clash in clashes:
             log.debug("left out after renaming (%s): %s", clash.reason, clash.what)
-        return Snapshot(tuple(families), time.time())
+        return Snapshot(families, time.time())
+
+    def _unite(self, parts: Sequence[tuple[str, Frame]]) -> Sequence[Family]:
+        layouts = tuple([frame.layout for _, frame in parts])
+        united = self._united.get(layouts)
+        if united is not None:
+            return united.fill(list(chain.from_iterable([frame.values for _, frame in parts])))
+        families, rejections = assemble(parts)
+        self._reject(rejections)
+        if sum(len(frame) for _, frame in parts) == len(families):
+            if len(self._united) >= UNITED:
+                self._united.clear()
+            self._united[layouts] = Layout(families)
+        return families
+
+    def _told(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Frame]:
+        """Return what the agent and its plugins say about themselves."""
+        families = self._about(outcomes)
+        frames = []
+        for source in self.sources:
+            answer = source()
+            if isinstance(answer, Frame):
+                frames.append(answer)
+            else:
+                families += answer
+        values = self._own.values(families)
+        if values is None:
+            self._own = Layout(families)
+            values = self._own.values(families) or []
+        return [self._own.fill(values), *frames]
 
     def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
         for name, rejection in rejections:
@@ -177,24 +194,27 @@ class Gatherer:
         return slot.good
 
     def _about(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Family]:
-        samples: dict[str, dict[Labels, Value]] = {name: {} for name in self.METRICS}
         now = time.monotonic()
-        for slot, shown in outcomes:
-            plugin, collector = (slot.key,), (slot.name,)
-            samples["timeouts"][plugin] = float(slot.timeouts)
-            for reason, count in slot.rejected.items():
-                samples["rejected"][(slot.key, reason)] = float(count)
-            last = slot.last if slot.interval is not None else shown
-            if last is None:
-                continue
-            samples["duration"][plugin] = samples["node_duration"][collector] = last.duration
-            samples["node_success"][collector] = 1.0 if last.status == "ok" else 0.0
-            if last.status != "no data":
-                samples["success"][plugin] = 1.0 if last.status == "ok" else 0.0
-            if shown is not None:
-                samples["series"][plugin] = float(shown.series)
-                if slot.interval is not None and shown.status == "ok":
-                    samples["age"][plugin] = now - shown.at
+        asked = [(slot, slot.last if slot.interval is not None else shown, shown) for slot, shown in outcomes]
+        ran = [(slot, last, shown) for slot, last, shown in asked if last is not None]
+        samples: dict[str, dict[Labels, Value]] = {
+            "node_duration": {(slot.name,): last.duration for slot, last, _ in ran},
+            "node_success": {(slot.name,): 1.0 if last.status == "ok" else 0.0 for slot, last, _ in ran},
+            "duration": {(slot.key,): last.duration for slot, last, _ in ran},
+            "success": {
+                (slot.key,): 1.0 if last.status == "ok" else 0.0 for slot, last, _ in ran if last.status != "no data"
+            },
+            "series": {(slot.key,): float(shown.series) for slot, _, shown in ran if shown is not None},
+            "age": {
+                (slot.key,): now - shown.at
+                for slot, _, shown in ran
+                if slot.interval is not None and shown is not None and shown.status == "ok"
+            },
+            "timeouts": {(slot.key,): float(slot.timeouts) for slot, _ in outcomes},
+            "rejected": {
+                (slot.key, reason): float(count) for slot, _ in outcomes for reason, count in slot.rejected.items()
+            },
+        }
         return [self.METRICS[name](values) for name, values in samples.items() if values]
 
     async def _schedule(self, slot: Slot, interval: float) -> None:

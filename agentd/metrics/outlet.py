@@ -35,7 +35,7 @@ class Outlet:
         key = (format, tuple(sorted((labels or {}).items())))
         if key not in self._renderers:
             self._renderers[key] = Renderer(format, labels)
-        body = await self._renderers[key].render_in_slices(snapshot.families, snapshot.shape)
+        body = await self._renderers[key].render_in_slices(snapshot.families)
         if not gzip:
             return body
         if len(body) <= GZIP_INLINE:

@@ -23,6 +23,7 @@ class ProcessMetrics:
         self._host = Host()
         self._page = resource.getpagesize()
         self._started = _start_time(self._host)
+        self._max_fds = float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def families(self) -> Iterator[Family]:
         """Return them as they are now."""
@@ -39,7 +40,7 @@ class ProcessMetrics:
         if self._started is not None:
             yield self.started(self._started)
         yield self.open_fds(float(files))
-        yield self.max_fds(float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        yield self.max_fds(self._max_fds)
 
 
 def _start_time(host: Host) -> float | None:

@@ -47,6 +47,7 @@ class SelfMetrics:
         self.worker_threads = 0
         self._lag_counts = [0] * len(LAG_BOUNDS)
         self._lag_sum = 0.0
+        self._lag = self._histogram()
         self._build = self.build_info({(__version__, platform.python_version()): 1.0})
         self._process = ProcessMetrics()
 
@@ -56,7 +57,7 @@ class SelfMetrics:
         yield self.plugin_up({name: float(up) for name, up in self.up.items()})
         yield self.reload_successful(float(self.configuration_accepted))
         yield self.reload_timestamp(self.configured_at)
-        yield self.lag(self._lag())
+        yield self.lag(self._lag)
         yield self.workers(float(self.worker_threads))
         yield from self._process.families()
 
@@ -72,8 +73,9 @@ class SelfMetrics:
         """Count one measurement."""
         self._lag_counts[bisect_left(LAG_BOUNDS, seconds)] += 1
         self._lag_sum += seconds
+        self._lag = self._histogram()
 
-    def _lag(self) -> Histogram:
+    def _histogram(self) -> Histogram:
         cumulative = [float(count) for count in accumulate(self._lag_counts)]
         return Histogram(tuple(zip(LAG_BOUNDS, cumulative, strict=True)), cumulative[-1], self._lag_sum)
 

@@ -13,16 +13,19 @@ from agentd.errors import described, text_of
 from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
-from agentd.metrics.shape import Shape
+from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData
 
-Admitted = tuple[list[Family], list[Rejection]]
+Admitted = tuple[Frame, list[Rejection]]
+Status = Literal["ok", "no data", "failed", "timed out"]
 Transform = Callable[[str, Sequence[Family]], Sequence[Family]]
 
 
 ENDS = (Exception, SystemExit, asyncio.CancelledError)
 """What plugins may raise without ending more than their own run."""
+
+_ANSWERS = (Frame, list)
 
 NAMED = 100
 """Problems of a collector that are named in the log at most until it works again."""
@@ -31,15 +34,18 @@ NAMED = 100
 class Outcome(msgspec.Struct, frozen=True):
     """What came of one run. ``no data`` means that this machine lacks what the collector is about."""
 
-    status: Literal["ok", "no data", "failed", "timed out"]
-    families: list[Family]
+    status: Status
+    frame: Frame
     duration: float
     """Seconds that the run took."""
     at: float
     """When it ended, by the monotonic clock."""
-    series: int = 0
-    shape: Shape = ()
     error: str = ""
+
+    @property
+    def series(self) -> int:
+        """How many series it brought."""
+        return self.frame.layout.series
 
 
 class Slot:
@@ -105,11 +111,11 @@ class Slot:
             return self._follow(self._workers.run(self._collect))
         try:
             returned: Any = self.collector.collect()
-            if type(returned) is not list and inspect.isawaitable(returned):
+            if type(returned) not in _ANSWERS and inspect.isawaitable(returned):
                 return self._follow(self._admit(returned))
             result = self._admission.admit(returned)
         except NoData as reason:
-            self._conclude("no data", [], text_of(reason))
+            self._conclude("no data", EMPTY, text_of(reason))
         except ENDS as error:  # whatever a plugin raises is its own failure
             self._fail(error)
         else:
@@ -121,7 +127,7 @@ class Slot:
         self.timeouts += 1
         error = f"no answer within the {waited:.3g} s that the reader could wait"
         self._say(logging.WARNING, "late", f"{error}; its series are left out")
-        return Outcome("timed out", [], waited, self._clock.monotonic(), error=error)
+        return Outcome("timed out", EMPTY, waited, self._clock.monotonic(), error=error)
 
     async def stop(self) -> None:
         """End a run that is under way, without waiting for one that does not want to end."""
@@ -157,7 +163,7 @@ class Slot:
     def _give_up(self) -> None:
         self.timeouts += 1
         error = f"no answer within its timeout of {self.timeout:g} s"
-        self._conclude("timed out", [], error)
+        self._conclude("timed out", EMPTY, error)
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
         if not self._threaded and self._task is not None:
@@ -177,7 +183,7 @@ class Slot:
         elif task.cancelled():
             self._fail(asyncio.CancelledError("the run was cancelled"))
         elif isinstance(error, NoData):
-            self._conclude("no data", [], text_of(error))
+            self._conclude("no data", EMPTY, text_of(error))
         elif error is not None:
             self._fail(error)
         else:
@@ -189,10 +195,10 @@ class Slot:
             self._settled.set_result(None)
         self._settled = None
 
-    def _accept(self, families: list[Family], rejections: list[Rejection]) -> None:
+    def _accept(self, frame: Frame, rejections: list[Rejection]) -> None:
         if self._transform is not None:
             try:
-                families, more = self._transformed.admit(self._transform(self.key, families))
+                frame, more = self._transformed.admit(self._transform(self.key, list(frame)))
             except ENDS as error:
                 self._fail(error)
                 return
@@ -200,22 +206,19 @@ class Slot:
         if self.last is not None and self.last.status not in ("ok", "no data"):
             self.collector.log.info("works again")
             self._named.clear()
-        self._conclude("ok", families)
-        self.reject(rejections)
+        self._conclude("ok", frame)
+        if rejections:
+            self.reject(rejections)
 
     def _fail(self, error: BaseException) -> None:
         text = described(error)
-        self._conclude("failed", [], text)
+        self._conclude("failed", EMPTY, text)
         if not self._stopping:
             self._say(logging.ERROR, text, f"failed: {text}", error)
 
-    def _conclude(
-        self, status: Literal["ok", "no data", "failed", "timed out"], families: list[Family], error: str = ""
-    ) -> None:
+    def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
         now = self._clock.monotonic()
-        last = self._transformed if self._transform else self._admission
-        shape, series = (last.shape, last.series) if status == "ok" else ((), 0)
-        self.last = Outcome(status, families, now - self._begun, now, series, shape, error)
+        self.last = Outcome(status, frame, now - self._begun, now, error)
         if status == "ok":
             self.good = self.last
         elif status == "no data":  # an answer, too: what was good before is gone

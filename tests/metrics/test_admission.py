@@ -16,6 +16,7 @@ from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import assemble
 from agentd.metrics.exposition import Renderer
 from agentd.metrics.family import Family, Histogram, Summary
+from agentd.metrics.frame import Layout
 
 LABELS = r'\{[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\n"])*"(?:,[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\n"])*")*\}'
 LINE = re.compile(
@@ -157,6 +158,54 @@ def test_what_was_returned_before_changes_nothing(pool, data):
         admitted = admission.admit(iter(answer) if data.draw(st.booleans()) else answer)
         assert rendered(admitted[0]) == rendered(fresh[0])
         assert admitted[1] == fresh[1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(families(), min_size=1, max_size=4), st.data())
+def test_a_layout_that_is_filled_again_is_admitted_like_families(pool, data):
+    """A collector that keeps a layout gets what it would get had it returned families, and never to be seen before."""
+    answer = data.draw(st.lists(st.sampled_from(pool), max_size=4))
+    try:
+        layout = Layout(answer)
+    except (TypeError, AttributeError):  # what is no family has no layout either
+        return
+    admission = Admission(20)
+    for _ in range(3):
+        values = data.draw(st.lists(mostly(st.floats(), NUMBERS), min_size=layout.series, max_size=layout.series))
+        frame = layout.fill(values)
+        admitted, fresh = admission.admit(frame), Admission(20).admit(list(frame))
+        assert rendered(admitted[0]) == rendered(fresh[0])
+        assert admitted[1] == fresh[1]
+
+
+def test_a_frame_that_is_changed_afterwards_changes_nothing():
+    """The values of a frame are copied, and one that lost some of them is no answer."""
+    values, admission = [1.0, 2.0], Admission(20)
+    frame = Layout([Family.gauge("a", "", {("v",): 0.0, ("w",): 0.0}, ("x",))]).fill(values)
+    for _ in range(2):
+        admitted, _ = admission.admit(frame)
+        values[0] = 5.0
+        assert admitted[0].samples == {("v",): 1.0, ("w",): 2.0}
+        values[0] = 1.0
+    values.pop()
+    with pytest.raises(ValueError, match="expected 2 values"):
+        admission.admit(frame)
+
+
+def test_families_that_are_united_keep_their_own_values():
+    """A layout in which one name comes twice is put in order each time."""
+    parts = [
+        Family.gauge("a", "", {("v",): 0.0}, ("x",)),
+        Family.gauge("b", "", 0.0),
+        Family.gauge("a", "", {("w",): 0.0}, ("x",)),
+    ]
+    layout, admission = Layout(parts), Admission(20)
+    for offset in (0.0, 10.0):
+        admitted, _ = admission.admit(layout.fill([1.0 + offset, 2.0 + offset, 3.0 + offset]))
+        assert admitted == [
+            Family.gauge("a", "", {("v",): 1.0 + offset, ("w",): 3.0 + offset}, ("x",)),
+            Family.gauge("b", "", 2.0 + offset),
+        ]
 
 
 GOOD = Family.gauge("good", "", 1.0)

@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 from agentd.metrics import exposition
 from agentd.metrics.exposition import Renderer, compress
 from agentd.metrics.family import Family, Histogram, Summary
-from agentd.metrics.shape import Outline
+from agentd.metrics.frame import Frame, Layout
 
 PARSERS = {"text": parse_text, "openmetrics": parse_openmetrics}
 ODD_VALUES = (nan, inf, -inf, -0.0, 5e-324, 1.7976931348623157e308, 1e16, 1e22, 123456789.123, 0.1 + 0.2)
@@ -134,7 +134,7 @@ def test_the_output_says_what_prometheus_clients_says(format, snapshot):
 def test_what_was_rendered_before_changes_nothing(format, pool, data):
     """A renderer that has seen families and label sets come and go writes the very bytes that a fresh one writes."""
     extra = {"site": 'hall "3"', "_b": "own"}
-    renderer, outline = Renderer(format, extra), Outline()
+    renderer, layout = Renderer(format, extra), Layout()
     chosen = []
     for _ in range(data.draw(st.integers(2, 12))):
         if not data.draw(st.booleans()):  # else only the values differ, and the bounds of histograms
@@ -146,8 +146,10 @@ def test_what_was_rendered_before_changes_nothing(format, pool, data):
             )
             for each, keys in chosen
         ]
-        shape = outline.follow(snapshot) if data.draw(st.booleans()) else None
-        assert renderer.render(snapshot, shape) == Renderer(format, extra).render(snapshot)
+        if layout.values(snapshot) is None:
+            layout = Layout(snapshot)
+        shown = layout.fill(layout.values(snapshot)) if data.draw(st.booleans()) else snapshot
+        assert renderer.render(shown) == Renderer(format, extra).render(snapshot)
 
 
 @pytest.mark.parametrize("format", ["text", "openmetrics"])
@@ -180,9 +182,9 @@ def wide(name="wide", series=50_000, value=1 / 3):
 @pytest.mark.parametrize(("again", "turns_at_least"), [(False, 10), (True, 3)])
 async def test_rendering_gives_way(snapshot, again, turns_at_least, monkeypatch):
     """While much is rendered, for the first time or again, other tasks get their turns."""
-    renderer, shape = Renderer(), (object(),)
+    renderer, frame = Renderer(), Frame.of(snapshot)
     if again:
-        renderer.render(snapshot, shape)
+        renderer.render(frame)
     monkeypatch.setattr(exposition, "SLICE", 0.0)  # else a quick machine need not give way at all
     turns = 0
 
@@ -193,26 +195,26 @@ async def test_rendering_gives_way(snapshot, again, turns_at_least, monkeypatch)
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    body = await renderer.render_in_slices(snapshot, shape)
+    body = await renderer.render_in_slices(frame)
     task.cancel()
     assert turns > turns_at_least
     assert body == Renderer().render(snapshot)
 
 
-@pytest.mark.parametrize("shaped", [False, True])
-def test_what_has_vanished_is_forgotten(shaped):
+@pytest.mark.parametrize("shown", [list, Frame.of])
+def test_what_has_vanished_is_forgotten(shown):
     """Label sets and whole families that do not come again do not stay in memory."""
     renderer = Renderer()
-    renderer.render([Family.gauge("churning", "", 1.0), wide(series=1)], (object(),) if shaped else None)
+    renderer.render(shown([Family.gauge("churning", "", 1.0), wide(series=1)]))
     gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        renderer.render([wide(series=20_000)], (object(),) if shaped else None)
+        renderer.render(shown([wide(series=20_000)]))
         assert tracemalloc.get_traced_memory()[0] - before > 1_000_000, "or this test shows nothing"
         for number in range(20):
             churning = Family.gauge("churning", "", {(f"{number}-{index}",): 1.0 for index in range(100)}, ("id",))
-            renderer.render([churning], (object(),) if shaped else None)
+            renderer.render(shown([churning]))
         gc.collect()
         assert tracemalloc.get_traced_memory()[0] - before < 300_000
     finally:

@@ -222,7 +222,7 @@ async def test_what_two_collectors_claim_is_the_first_ones(gatherer_of, caplog):
         found = series(snapshot := await gatherer.gather())
         assert (found[("a",)], found[("b",)]) == (1.0, 1.0)
         assert found.get(("agentd_collector_rejected_total", "collectors.two", "duplicate"), 0.0) == count - 1
-        Renderer().render(snapshot.families, snapshot.shape)
+        Renderer().render(snapshot.families)
     assert sorted(record.name for record in caplog.records) == ["agentd.collectors.two", "agentd.metrics.gather"]
 
 
@@ -331,7 +331,7 @@ def test_snapshots_of_one_shape_differ_in_their_numbers_only(pool, data):
             data.draw(st.sampled_from(collectors)).work = data.draw(st.sampled_from(pool))
             only = data.draw(st.sampled_from([None, {"one"}, {"one", "two"}]))
             snapshot = await gatherer.gather(only=only)
-            assert renderer.render(snapshot.families, snapshot.shape) == Renderer().render(snapshot.families)
+            assert renderer.render(snapshot.families) == Renderer().render(snapshot.families)
         await gatherer.stop()
 
     logging.disable()

@@ -106,7 +106,7 @@ async def test_a_run_brings_families(slot_for, mode, caplog):
     slot = slot_for(mode, lambda: GOOD)
     for _ in range(3):
         outcome = await run(slot)
-        assert (outcome.status, outcome.families, outcome.series, outcome.error) == ("ok", GOOD, 1, "")
+        assert (outcome.status, outcome.frame, outcome.series, outcome.error) == ("ok", GOOD, 1, "")
         assert outcome.duration >= 0
         assert slot.good is outcome
     assert slot.collector.calls == 3
@@ -130,7 +130,7 @@ async def test_whatever_is_raised_is_a_failure_of_this_collector(slot_for, mode,
     slot = slot_for(mode, work)
     for _ in range(2):
         outcome = await run(slot)
-        assert (outcome.status, outcome.families) == ("failed", [])
+        assert (outcome.status, outcome.frame) == ("failed", [])
         assert type(error).__name__ in outcome.error
     (message,) = messages(caplog)
     assert message.startswith("failed: ")
@@ -167,7 +167,7 @@ async def test_a_machine_that_lacks_the_thing_is_no_failure(slot_for, mode, capl
     slot = slot_for(mode, work)
     await run(slot)
     outcome = await run(slot)
-    assert (outcome.status, outcome.families, outcome.error) == ("no data", [], "no such device")
+    assert (outcome.status, outcome.frame, outcome.error) == ("no data", [], "no such device")
     assert slot.good is None
     assert messages(caplog, logging.INFO) == []
 
@@ -177,7 +177,7 @@ async def test_a_thread_that_hangs_is_given_up_and_not_joined(slot_for, hang, ca
     slot = slot_for("thread", lambda: hang.wait() and GOOD, timeout=0.03)
     for _ in range(3):
         outcome = await run(slot)
-        assert (outcome.status, outcome.families) == ("timed out", [])
+        assert (outcome.status, outcome.frame) == ("timed out", [])
         assert "0.03 s" in outcome.error
     assert slot.begin(time.monotonic() + LONG) is None, "there is nothing to wait for"
     assert (slot.collector.calls, slot.timeouts, slot.running) == (1, 1, True)
@@ -300,7 +300,7 @@ async def test_rejections_are_counted_each_time_and_named_once(slot_for, caplog)
         "inline", lambda: [*GOOD, Family.gauge("a", "", {(): next(values)}), Family.gauge("b", "", {(): ""})]
     )
     for _ in range(3):
-        assert (await run(slot)).families == GOOD
+        assert (await run(slot)).frame == GOOD
     assert slot.rejected == {"value": 6}
     assert [message.split(":")[:2] for message in messages(caplog)] == [
         ["left out (value)", " a"],
@@ -316,7 +316,7 @@ async def test_what_hooks_make_of_an_answer_is_checked_too(slot_for):
         return [Family.gauge("changed", "", families[0].samples), Family.gauge("1a", "", 1.0)]
 
     slot = slot_for("inline", lambda: GOOD, transform=transform)
-    assert (await run(slot)).families == [Family.gauge("changed", "", 1.0)]
+    assert (await run(slot)).frame == [Family.gauge("changed", "", 1.0)]
     assert slot.rejected == {"family": 1}
 
 

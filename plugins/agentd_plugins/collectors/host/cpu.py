@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from agentd.plugin import Collector, Config, Family, Labels, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _cpuinfo, _topology
 from agentd_plugins.collectors.host._filters import given
 
@@ -67,53 +67,65 @@ class Cpu(Collector[CpuConfig]):
 
     _ticks: Mapping[str, list[float]] = {}
     _surveyed = NEVER
+    _throttles: tuple[str, ...] = ()
+    _lasting: tuple[float, ...] = ()
+    _layout = Layout()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the times and throttle counts of this moment, and what the last survey found."""
-        before, self._ticks = self._ticks, forward(self._ticks, parse(self.host.proc("stat")))
+        lines, _, _ = self.host.proc("stat").partition(
+            b"\nintr "
+        )  # a number for each of hundreds of interrupts follows
+        before, self._ticks = self._ticks, forward(self._ticks, parse(lines))
         if self._ticks.keys() != before.keys():
             self._surveyed = NEVER
-        if self.clock.monotonic() - self._surveyed > SURVEY_SECONDS:
-            self._survey()
-        seconds: dict[Labels, float] = {}
-        guest: dict[Labels, float] = {}
-        for cpu, ticks in self._ticks.items():
+        counts = list(map(self._number, self._throttles))
+        # A file that went away is looked for anew, and by that not each time.
+        if None in counts or self.clock.monotonic() - self._surveyed > SURVEY_SECONDS:
+            counts = self._survey()
+        seconds: list[float] = []
+        guests: list[float] = []
+        for ticks in self._ticks.values():
             times = [count / TICKS for count in ticks]
-            keys, guest_keys = self._keys[cpu]
-            seconds.update(zip(keys, times, strict=False))
-            guest.update(zip(guest_keys, times[len(MODES) :], strict=False))
-        families = [self.seconds(seconds), *self._lasting]
-        if self.config.guest:
-            families.append(self.guest(guest))
-        for metric, files in self._throttles:
-            counts = {
-                labels: float(count) for labels, file in files.items() if (count := self._number(file)) is not None
-            }
-            if len(counts) < len(files):
-                self._surveyed = NEVER  # one went away: look anew, rather than for it each time
-            families.append(metric(counts))
-        return [family for family in families if family.samples]
+            seconds += times[: len(MODES)]
+            guests += times[len(MODES) :]
+        throttled = map(float, counts)  # type: ignore[arg-type]  # there is no None in them
+        return self._layout.fill([*seconds, *(guests if self.config.guest else ()), *self._lasting, *throttled])
 
-    def _survey(self) -> None:
+    def _survey(self) -> list[int | None]:
+        """Find out what stays as it is while the same CPUs run; return how often they were throttled by now."""
         # Reading all of this each time would cost more than all the rest, and cpuinfo may wait for every CPU.
+        self._surveyed = NEVER
         host, config = self.host, self.config
         flags, bugs = given(config.info_flags_include), given(config.info_bugs_include)
         cpus = _cpuinfo.parse(host.proc("cpuinfo")) if config.info or flags or bugs else {}
         first = next(iter(cpus.values()), {})
-        self._lasting = [
+        lasting = [
             self.info({(cpu, *(_cpuinfo.field(fields, name) for name in INFO)): 1.0 for cpu, fields in cpus.items()}),
             self.flag({word: 1.0 for word in _cpuinfo.field(first, "flags").split() if flags and flags.search(word)}),
             self.bug({word: 1.0 for word in _cpuinfo.field(first, "bugs").split() if bugs and bugs.search(word)}),
             self.isolated(dict.fromkeys(_topology.isolated(host), 1.0)),
             self.online(_topology.online(host)),
         ]
-        self._throttles = tuple(
-            zip((self.core_throttles, self.package_throttles), _topology.throttles(host), strict=True)
-        )
-        self._keys = {
-            cpu: ([(cpu, mode) for mode in MODES], [(cpu, mode) for mode in GUEST_MODES]) for cpu in self._ticks
+        found = [
+            [(labels, file, count) for labels, file in files.items() if (count := self._number(file)) is not None]
+            for files in _topology.throttles(host)
+        ]
+        throttled = [
+            metric({labels: 0.0 for labels, _, _ in counts})
+            for metric, counts in zip((self.core_throttles, self.package_throttles), found, strict=True)
+        ]
+        columns = {
+            cpu: (MODES[: len(ticks)], GUEST_MODES[: len(ticks[len(MODES) :])]) for cpu, ticks in self._ticks.items()
         }
+        times = [self.seconds({(cpu, mode): 0.0 for cpu, (modes, _) in columns.items() for mode in modes})]
+        if config.guest:
+            times.append(self.guest({(cpu, mode): 0.0 for cpu, (_, modes) in columns.items() for mode in modes}))
+        self._layout = Layout(family for family in (*times, *lasting, *throttled) if family.samples)
+        self._lasting = tuple(float(value) for family in lasting for value in family.samples.values())  # type: ignore[arg-type]
+        self._throttles = tuple(file for counts in found for _, file, _ in counts)
         self._surveyed = self.clock.monotonic()
+        return [count for counts in found for _, _, count in counts]
 
     def _number(self, file: str) -> int | None:
         return _topology.number(self.host, file)

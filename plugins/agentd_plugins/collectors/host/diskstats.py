@@ -1,12 +1,13 @@
 """What was read from and written to block devices, from /proc/diskstats, and what they are, from udev and sysfs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import mul
 from typing import NamedTuple
 
-from agentd.plugin import Collector, Config, Context, Family, Labels, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Frame, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _blockdevice
 from agentd_plugins.collectors.host._filters import Filter, exclusive
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 PARTITIONS = Regex(r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$")
 """RAM disks, loop devices, floppy disks, and partitions, whose work the disk that they are on counts as well."""
@@ -40,12 +41,13 @@ class DiskstatsConfig(Config, frozen=True):
 
 
 class Row(NamedTuple):
-    """A line of /proc/diskstats: which device, and its numbers in the units of their metrics."""
+    """A line of /proc/diskstats: which device, which of all words its first number is, and how many it has."""
 
     major: str
     minor: str
     name: str
-    values: list[float]
+    place: int
+    columns: int
 
 
 class Diskstats(Collector[DiskstatsConfig]):
@@ -101,23 +103,41 @@ class Diskstats(Collector[DiskstatsConfig]):
     def __init__(self, config: DiskstatsConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._filter = Filter(self.config.device_exclude, self.config.device_include)
-        self._stamps: dict[tuple[str, str, str], _blockdevice.Stamp] = {}
-        self._about: list[Family] = []
+        self._places = NOWHERE
+        self._units: list[float] = []
+        self._rows: list[Row] = []
+        self._stamps: list[_blockdevice.Stamp] = []
+        self._about: list[float] = []
+        self._layout = Layout()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the numbers of this moment, and what udev and sysfs say about the devices."""
-        rows = parse(self.host.proc("diskstats"), self._filter.ignores)
-        stamps = {row[:3]: _blockdevice.stamp(self.host, row.major, row.minor) for row in rows}
-        if stamps != self._stamps:  # devices came or went, or udev learned something new
-            self._about = self._describe([_blockdevice.read(self.host, *place) for place in stamps])
-            self._stamps = stamps
-        columns: list[dict[Labels, float]] = [{} for _ in self.columns]
-        for row in rows:
-            key = (row.name,)
-            for samples, value in zip(columns, row.values, strict=False):
-                samples[key] = value
-        counts = (metric(samples) for metric, samples in zip(self.columns, columns, strict=True))
-        return [family for family in (*counts, *self._about) if family.samples]
+        text = self.host.proc("diskstats")
+        numbers = self._places.read(text.split())
+        if numbers is None or self._stamped() != self._stamps:  # devices came or went, or udev learned something new
+            numbers = self._learn(text)
+        return self._layout.fill([*map(mul, numbers, self._units), *self._about])
+
+    def _learn(self, text: bytes) -> list[float]:
+        """Find out which devices there are and what is known about them; return their numbers."""
+        words, rows = text.split(), parse(text)
+        self._rows = [row for row in rows if not self._filter.ignores(row.name)]
+        self._stamps = self._stamped()
+        columns = [[row for row in self._rows if row.columns > column] for column in range(len(UNITS))]
+        self._units = [unit for unit, shown in zip(UNITS, columns, strict=True) for _ in shown]
+        counts = (metric({row.name: 0.0 for row in shown}) for metric, shown in zip(self.columns, columns, strict=True))
+        about = self._describe([_blockdevice.read(self.host, row.major, row.minor, row.name) for row in self._rows])
+        self._layout = Layout([family for family in (*counts, *about) if family.samples])
+        self._about = [value for family in about for value in family.samples.values() if isinstance(value, float)]
+        changing = {place for row in rows for place in range(row.place, row.place + row.columns)}
+        marks = (place for place in range(len(words)) if place not in changing)
+        self._places = Places(
+            words, marks, [row.place + column for column, shown in enumerate(columns) for row in shown]
+        )
+        return self._places.read(words) or []
+
+    def _stamped(self) -> list[_blockdevice.Stamp]:
+        return [_blockdevice.stamp(self.host, row.major, row.minor) for row in self._rows]
 
     def _describe(self, devices: Sequence[_blockdevice.Device]) -> list[Family]:
         formatted = [device for device in devices if device.udev.get("ID_FS_TYPE")]
@@ -139,24 +159,24 @@ class Diskstats(Collector[DiskstatsConfig]):
         ]
 
 
-def parse(text: bytes, ignores: Callable[[str], bool]) -> list[Row]:
-    """Return the lines of a /proc/diskstats (Documentation/admin-guide/iostats.rst) whose device is not ignored.
+def parse(text: bytes) -> list[Row]:
+    """Return the lines of a /proc/diskstats (Documentation/admin-guide/iostats.rst) that are long enough.
 
-    A row has as many values as this kernel has columns, and no more than are known here. Lines that are too short are
-    left out. Raises ``ValueError`` where there is something else than numbers.
+    A row has as many numbers as this kernel has columns, and no more than are known here. Raises ``ValueError`` where a
+    line does not begin with the numbers of a device.
     """
     rows = []
+    place = 0
     for line in text.splitlines():
-        columns = line.split(None, 3)
-        if len(columns) < 4 or ignores(name := columns[2].decode("utf-8", "replace")):
-            continue
-        numbers = columns[3].split()
-        try:
-            if len(numbers) >= COLUMNS:
-                values = list(map(mul, map(float, numbers), UNITS))
-                rows.append(Row(str(int(columns[0])), str(int(columns[1])), name, values))
-        except ValueError:
-            raise ValueError(f"expected numbers in diskstats, found {line[:200]!r}") from None
+        columns = line.split()
+        if len(columns) >= 3 + COLUMNS:
+            try:
+                major, minor = str(int(columns[0])), str(int(columns[1]))
+            except ValueError:
+                raise ValueError(f"expected numbers in diskstats, found {line[:200]!r}") from None
+            name = columns[2].decode("utf-8", "replace")
+            rows.append(Row(major, minor, name, place + 3, min(len(columns) - 3, len(UNITS))))
+        place += len(columns)
     return rows
 
 

@@ -1,6 +1,6 @@
 """Open files of the whole machine, from /proc/sys/fs/file-nr."""
 
-from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
 
 
 class Filefd(Collector[Config]):
@@ -12,10 +12,11 @@ class Filefd(Collector[Config]):
     allocated = gauge("node_filefd_allocated", "Number of file handles that the kernel has allocated.")
     maximum = gauge("node_filefd_maximum", "Number of file handles that the kernel may allocate (fs.file-max).")
 
-    def collect(self) -> list[Family]:
+    _layout = Layout([allocated(0.0), maximum(0.0)])
+
+    def collect(self) -> Frame:
         """Return both numbers."""
-        allocated, maximum = parse(self.host.proc("sys/fs/file-nr"))
-        return [self.allocated(allocated), self.maximum(maximum)]
+        return self._layout.fill(parse(self.host.proc("sys/fs/file-nr")))
 
 
 def parse(text: bytes) -> tuple[float, float]:

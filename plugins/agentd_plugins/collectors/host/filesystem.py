@@ -3,9 +3,10 @@
 import errno
 import os
 from collections.abc import Awaitable
+from itertools import chain
 from typing import NamedTuple
 
-from agentd.plugin import Collector, Config, Context, Duration, Family, Labels, Regex, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Duration, Family, Frame, Labels, Layout, Regex, gauge, hookimpl
 from agentd_plugins.collectors.host import _mountinfo
 from agentd_plugins.collectors.host._filters import Filter, exclusive
 from agentd_plugins.collectors.host._watch import Watch
@@ -109,8 +110,10 @@ class Filesystem(Collector[FilesystemConfig]):
         self._mountinfo: bytes | None = None
         self._mounts: list[Shown] = []
         self._answered: set[Place] = set()
+        self._shown: tuple[list[Shown], list[str]] = ([], [])
+        self._layout = Layout()
 
-    def collect(self) -> list[Family] | Awaitable[list[Family]]:
+    def collect(self) -> Frame | Awaitable[Frame]:
         """Return what every mount answers within the time that there is.
 
         Mounts whose numbers the kernel has in memory are asked at once. All others are asked in a worker thread, as any
@@ -123,33 +126,35 @@ class Filesystem(Collector[FilesystemConfig]):
             self._answered &= {mount.place for mount in self._mounts if mount.prompt}
         answers: Answers = {place: self._ask(place) for place in self._answered}
         rest = list(dict.fromkeys(mount.place for mount in self._mounts if mount.place not in answers))
-        return self._wait(rest, answers) if rest else self._families(answers)
+        return self._wait(rest, answers) if rest else self._told(answers)
 
-    async def _wait(self, places: list[Place], answers: Answers) -> list[Family]:
+    async def _wait(self, places: list[Place], answers: Answers) -> Frame:
         answers |= await self._watch.ask(places, self.in_worker, self._patience)
         self._answered = {
             mount.place for mount in self._mounts if mount.prompt and answers.get(mount.place) is not None
         }
-        return self._families(answers)
+        return self._told(answers)
 
-    def _families(self, answers: Answers) -> list[Family]:
-        errors: dict[Labels, float] = {}
-        readonly: dict[Labels, float] = {}
-        columns: list[dict[Labels, float]] = [{} for _ in self.numbers]
-        info: dict[Labels, float] = {}
-        for mount in self._mounts:
-            if mount.place in answers:  # otherwise there was no time left for it
-                answer = answers[mount.place]
-                error = HANGS if answer is None else answer if isinstance(answer, str) else ""
-                labels = (*mount.labels, error)
-                errors[labels] = float(bool(error))
-                readonly[labels] = mount.readonly
-                if answer and not isinstance(answer, str):
-                    info[mount.info] = 1.0
-                    for samples, number in zip(columns, numbers(answer), strict=True):
-                        samples[labels] = number
-        families = [metric(samples) for metric, samples in zip(self.numbers, columns, strict=True)]
-        families += (self.readonly(readonly), self.device_error(errors), self.mount_info(info))
+    def _told(self, answers: Answers) -> Frame:
+        shown = [mount for mount in self._mounts if mount.place in answers]  # there was no time left for others
+        given = [answers[mount.place] for mount in shown]
+        errors = [HANGS if answer is None else answer if isinstance(answer, str) else "" for answer in given]
+        if self._shown != (shown, errors):
+            self._shown = shown, errors
+            self._layout = Layout(self._families(shown, errors))
+        rows = [numbers(answer) for answer in given if answer is not None and not isinstance(answer, str)]
+        values = list(chain.from_iterable(zip(*rows, strict=True)))
+        values += [mount.readonly for mount in shown]
+        values += [float(bool(error)) for error in errors]
+        values += [1.0] * (self._layout.series - len(values))
+        return self._layout.fill(values)
+
+    def _families(self, shown: list[Shown], errors: list[str]) -> list[Family]:
+        told = {(*mount.labels, error): 0.0 for mount, error in zip(shown, errors, strict=True)}
+        answered = {labels: 0.0 for labels in told if not labels[-1]}
+        info = {mount.info: 1.0 for mount, error in zip(shown, errors, strict=True) if not error}
+        families = [metric(answered) for metric in self.numbers]
+        families += (self.readonly(told), self.device_error(told), self.mount_info(info))
         return [family for family in families if family.samples]
 
     def _read(self) -> bytes:

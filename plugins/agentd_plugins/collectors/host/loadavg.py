@@ -1,6 +1,6 @@
 """Load averages, from /proc/loadavg."""
 
-from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
 
 
 class LoadAvg(Collector[Config]):
@@ -13,10 +13,11 @@ class LoadAvg(Collector[Config]):
     load5 = gauge("node_load5", "Runnable and uninterruptible tasks, averaged over 5 minutes.")
     load15 = gauge("node_load15", "Runnable and uninterruptible tasks, averaged over 15 minutes.")
 
-    def collect(self) -> list[Family]:
+    _layout = Layout([load1(0.0), load5(0.0), load15(0.0)])
+
+    def collect(self) -> Frame:
         """Return the three averages."""
-        one, five, fifteen = parse(self.host.proc("loadavg"))
-        return [self.load1(one), self.load5(five), self.load15(fifteen)]
+        return self._layout.fill(parse(self.host.proc("loadavg")))
 
 
 def parse(text: bytes) -> tuple[float, float, float]:

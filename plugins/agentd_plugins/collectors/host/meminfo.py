@@ -1,8 +1,10 @@
 """What memory is used for, from /proc/meminfo."""
 
-from collections.abc import Container
+from collections.abc import Sequence
+from operator import mul
 
-from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 
 class Meminfo(Collector[Config]):
@@ -71,23 +73,49 @@ class Meminfo(Collector[Config]):
         )
     }
 
-    def collect(self) -> list[Family]:
+    _places = NOWHERE
+    _units: Sequence[float] = ()
+    _layout = Layout()
+
+    def collect(self) -> Frame:
         """Return the known fields that this kernel has."""
-        values = parse(self.host.proc("meminfo"), self.fields)
-        return [metric(values[field]) for field, metric in self.fields.items() if field in values]
+        text = self.host.proc("meminfo")
+        numbers = self._places.read(split(text))
+        if numbers is None:  # the first time: a running kernel keeps its list
+            found = parse(text)
+            fields = [field for field in self.fields if field in found]
+            if not fields:
+                raise ValueError(f"expected fields such as MemTotal in meminfo, found only {text[:80]!r}")
+            self._layout = Layout(self.fields[field](0.0) for field in fields)
+            self._units = [found[field][1] for field in fields]
+            words, values = split(text), {place for place, _ in found.values()}
+            marks = (place for place in range(len(words)) if place not in values)
+            self._places = Places(words, marks, [found[field][0] for field in fields])
+            numbers = self._places.read(words) or []
+        return self._layout.fill(list(map(mul, numbers, self._units)))
 
 
-def parse(text: bytes, wanted: Container[bytes]) -> dict[bytes, float]:
-    """Return the wanted fields of /proc/meminfo (proc_meminfo(5)): bytes where it says ``kB``, else bare numbers."""
-    values = {}
+def split(text: bytes) -> list[bytes]:
+    """Return the words of /proc/meminfo, names of fields without the colon that may touch the number."""
+    return text.replace(b":", b" ").split()
+
+
+def parse(text: bytes) -> dict[bytes, tuple[int, float]]:
+    """Return which of the words of /proc/meminfo (proc_meminfo(5)) is a field's number, and what it counts in bytes.
+
+    That is 1024 where it says ``kB``, and 1 for bare numbers.
+    """
+    fields = {}
+    place = 0
     for line in text.splitlines():
-        field, _, rest = line.partition(b":")
-        if field in wanted:
-            number, _, unit = rest.strip().partition(b" ")
-            values[field] = float(number) * 1024 if unit == b"kB" else float(number)
-    if not values:
+        field, colon, rest = line.partition(b":")
+        numbers = split(rest)
+        if colon and numbers:
+            fields[field] = place + len(split(field)), 1024.0 if numbers[1:] == [b"kB"] else 1.0
+        place += len(split(line))
+    if not fields:
         raise ValueError(f"expected lines such as 'MemTotal: 16 kB' in meminfo, found {text[:80]!r}")
-    return values
+    return fields
 
 
 @hookimpl

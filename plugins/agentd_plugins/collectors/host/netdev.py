@@ -4,9 +4,10 @@ import struct
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from agentd.plugin import Collector, Config, Context, Family, Metric, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Frame, Layout, Metric, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter, exclusive
 from agentd_plugins.collectors.host._netlink import Link, RouteSocket
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 IFLA_IFNAME, IFLA_STATS64 = 3, 23  # linux/if_link.h
 
@@ -16,14 +17,14 @@ STATS64 = (
     "receive_frame_errors receive_fifo_errors receive_missed_errors transmit_aborted_errors transmit_carrier_errors "
     "transmit_fifo_errors transmit_heartbeat_errors transmit_window_errors receive_compressed transmit_compressed "
     "receive_nohandler"
-)
+).split()
 """The numbers in ``struct rtnl_link_stats64`` (linux/if_link.h); the last one came with Linux 4.6."""
 
 COLUMNS = (
     "receive_bytes receive_packets receive_errors receive_dropped receive_fifo receive_frame receive_compressed "
     "receive_multicast transmit_bytes transmit_packets transmit_errors transmit_dropped transmit_fifo transmit_colls "
     "transmit_carrier transmit_compressed"
-)
+).split()
 """The numbers in a line of /proc/net/dev, of which the kernel has summed up some (net/core/net-procfs.c)."""
 
 LEGACY = {
@@ -87,40 +88,67 @@ class Netdev(Collector[NetdevConfig]):
         self._filter = Filter(self.config.device_exclude, self.config.device_include)
         self._route = RouteSocket()
         self._metrics: dict[str, Metric] = {}
-        self._devices: list[str] = []
+        self._places = NOWHERE
+        self._layout = Layout()
+        self._counting: list[str] = []  # devices of which sysfs tells what had no handler
 
     async def stop(self) -> None:
         """Close the netlink socket, which the first collection opened."""
         self._route.close()
 
-    def collect(self) -> list[Family] | Awaitable[list[Family]]:
+    def collect(self) -> Frame | list[Family] | Awaitable[list[Family]]:
         """Return a family for each number that the kernel keeps, and the addresses where they are asked for."""
         try:
-            devices = parse(self.host.proc("net/dev"))
+            text = self.host.proc("net/dev")
         except FileNotFoundError:  # procfs is that of another machine, or a copy
             if not self.config.netlink:
                 raise
             return self.in_worker(self._ask)
         if self.config.address_info or (self.config.netlink and self.config.enable_detailed_metrics):
             return self.in_worker(self._ask)
-        families = self._families(COLUMNS.split(), devices)
+        if self.config.label_ifalias:  # aliases may change at any time
+            return self._told(text)
+        words = split(text)
+        numbers = self._places.read(words)
+        counts = list(map(self._nohandler, self._counting))
+        if numbers is None or None in counts:  # devices came or went
+            return self._learn(words, text)
+        return self._layout.fill([*numbers, *counts])  # type: ignore[list-item]  # there is no None in them
+
+    def _learn(self, words: Sequence[bytes], text: bytes) -> Frame:
+        families = [family for family in self._told(text) if family.samples]
+        self._layout = Layout(families)
+        nohandler = self._metric("receive_nohandler").name
+        self._counting = [str(key[0]) for family in families if family.name == nohandler for key in family.samples]
+        rows = places(text)
+        shown = [place for name, place in rows.items() if not self._filter.ignores(name)]
+        order = [place + column for column in self._told_columns() for place in shown]
+        numbers = {place + column for place in rows.values() for column in range(len(COLUMNS))}
+        self._places = Places(words, (place for place in range(len(words)) if place not in numbers), order)
+        return Frame.of(families)
+
+    def _told(self, text: bytes) -> list[Family]:
+        """Return what /proc/net/dev says, and sysfs beside it."""
+        devices = parse(text)
+        families = self._families(COLUMNS, devices)
         if self.config.netlink:
-            if list(devices) != self._devices:  # names that two devices exchange change places in the kernel's list
-                self.host.forget("class/net")
-                self._devices = list(devices)
-            without_handler = {
-                self._labels(name): count for name in devices if (count := self._nohandler(name)) is not None
-            }
+            self.host.forget("class/net")  # names that two devices exchange change places in the kernel's list
+            counts = {name: self._nohandler(name) for name in devices if not self._filter.ignores(name)}
+            without_handler = {self._labels(name): count for name, count in counts.items() if count is not None}
             families.append(self._metric("receive_nohandler")(without_handler))
         return families
 
+    def _told_columns(self) -> list[int]:
+        """Return the columns of /proc/net/dev in the order in which they are told."""
+        columns = {name: (float(column),) for column, name in enumerate(COLUMNS)}
+        named = columns if self.config.enable_detailed_metrics else legacy(columns)
+        return [int(column) for (column,) in named.values()]
+
     def _ask(self) -> list[Family]:
         if self.config.netlink:
-            families = self._families(
-                STATS64.split(), statistics(self._route.links(frozenset({IFLA_IFNAME, IFLA_STATS64})))
-            )
+            families = self._families(STATS64, statistics(self._route.links(frozenset({IFLA_IFNAME, IFLA_STATS64}))))
         else:
-            families = self._families(COLUMNS.split(), parse(self.host.proc("net/dev")))
+            families = self._families(COLUMNS, parse(self.host.proc("net/dev")))
         return [*families, self._addresses()] if self.config.address_info else families
 
     def _families(self, names: Sequence[str], devices: Mapping[str, Sequence[float]]) -> list[Family]:
@@ -136,8 +164,6 @@ class Netdev(Collector[NetdevConfig]):
         return self._metrics[name]
 
     def _nohandler(self, device: str) -> float | None:
-        if self._filter.ignores(device):
-            return None
         try:
             return float(self.host.sys(f"class/net/{device}/statistics/rx_nohandler", lasting=True))
         except (OSError, ValueError):  # gone meanwhile, an older kernel, or the sysfs of another network namespace
@@ -177,16 +203,29 @@ def named(link: Link) -> str:
     return link.attributes.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace")
 
 
+def split(text: bytes) -> list[bytes]:
+    """Return the words of /proc/net/dev, names of devices without the colon that may touch the first number."""
+    return text.replace(b":", b" ").split()
+
+
+def places(text: bytes) -> dict[str, int]:
+    """Return which of the words of /proc/net/dev (proc_net(5)) is the first of each device's 16 numbers."""
+    devices = {}
+    place = 0
+    for row, line in enumerate(text.splitlines()):
+        if row >= 2:  # two lines are headings
+            name, colon, numbers = line.rpartition(b":")
+            if not colon or len(numbers.split()) < len(COLUMNS):
+                raise ValueError(f"expected a device and 16 numbers in net/dev, found {line[:80]!r}")
+            devices[name.strip().decode(errors="backslashreplace")] = place + len(split(name))
+        place += len(split(line))
+    return devices
+
+
 def parse(text: bytes) -> dict[str, tuple[float, ...]]:
     """Return the numbers of each device by its name, in the order of ``COLUMNS``, from /proc/net/dev (proc_net(5))."""
-    devices = {}
-    for line in text.splitlines()[2:]:  # two lines are headings
-        name, colon, rest = line.rpartition(b":")
-        numbers = rest.split()[:16]
-        if not colon or len(numbers) < 16:
-            raise ValueError(f"expected a device and 16 numbers in net/dev, found {line[:80]!r}")
-        devices[name.strip().decode(errors="backslashreplace")] = tuple(map(float, numbers))
-    return devices
+    words = split(text)
+    return {name: tuple(map(float, words[place : place + len(COLUMNS)])) for name, place in places(text).items()}
 
 
 def legacy(columns: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:

@@ -1,10 +1,11 @@
 """Name and version of the operating system, from os-release(5)."""
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agentd.plugin import Collector, Config, Context, Family, NoData, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Frame, NoData, gauge, hookimpl
 
 FILES = ("/etc/os-release", "/usr/lib/os-release")
 MAJOR_MINOR = re.compile(r"[0-9]+\.?[0-9]*")
@@ -35,24 +36,23 @@ class Os(Collector[Config]):
 
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
-        self._paths = [self.host.path(name) for name in FILES]
-        self._read: tuple[object, dict[str, str]] = (None, {})
+        self._paths = [str(self.host.path(name)) for name in FILES]
+        self._read: tuple[object, Frame] = (None, Frame.of([]))
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the names, the version where it begins with a number, and the end of support where it is known."""
         for path in self._paths:
             try:
-                release = self._release(path)
+                return self._told(path)
             except FileNotFoundError:
                 continue
-            return self._families(release)
-        raise NoData(f"there is neither {' nor '.join(map(str, self._paths))}")
+        raise NoData(f"there is neither {' nor '.join(self._paths)}")
 
-    def _release(self, path: Path) -> dict[str, str]:
-        status = path.stat()
+    def _told(self, path: str) -> Frame:
+        status = os.stat(path)
         state = (path, status.st_mtime_ns, status.st_ino, status.st_size)
         if self._read[0] != state:
-            self._read = (state, parse(path.read_bytes()))
+            self._read = (state, Frame.of(self._families(parse(Path(path).read_bytes()))))
         return self._read[1]
 
     def _families(self, release: dict[str, str]) -> list[Family]:

@@ -2,7 +2,7 @@
 
 import errno
 
-from agentd.plugin import Collector, Config, Family, NoData, counter, hookimpl
+from agentd.plugin import Collector, Config, Context, Frame, Layout, NoData, counter, hookimpl
 
 
 class Pressure(Collector[Config]):
@@ -36,21 +36,31 @@ class Pressure(Collector[Config]):
         ),
     }
 
-    def collect(self) -> list[Family]:
+    def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
+        super().__init__(config, context)
+        self._resources: tuple[str, ...] = ("cpu", "io", "memory", "irq")
+        self._told: list[tuple[str, bytes]] = []
+        self._layout = Layout()
+
+    def collect(self) -> Frame:
         """Return what each resource cost; an older kernel lacks some of them."""
-        seconds = {
-            (resource, share): value
-            for resource in ("cpu", "io", "memory", "irq")
-            for share, value in parse(self._read(resource)).items()
-        }
-        if not seconds:
+        seconds: dict[tuple[str, bytes], float] = {}
+        for resource in self._resources:
+            for share, value in parse(self._read(resource)).items():
+                seconds[resource, share] = value
+        told = [key for key in self.totals if key in seconds]
+        if not told:
             raise NoData("the kernel has no pressure stall information: it needs Linux 4.20, CONFIG_PSI and psi=1")
-        return [metric(seconds[key]) for key, metric in self.totals.items() if key in seconds]
+        if told != self._told:
+            self._told = told
+            self._layout = Layout(self.totals[key](0.0) for key in told)
+        return self._layout.fill([seconds[key] for key in told])
 
     def _read(self, resource: str) -> bytes:
         try:
             return self.host.proc(f"pressure/{resource}")
-        except FileNotFoundError:
+        except FileNotFoundError:  # and no running kernel gets one: it need not be looked for again
+            self._resources = tuple(name for name in self._resources if name != resource)
             return b""
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:  # compiled in, but switched off at boot

@@ -1,6 +1,6 @@
 """Interrupts, context switches, forks and the time of boot, from /proc/stat (its CPU lines are the collector cpu's)."""
 
-from agentd.plugin import Collector, Config, Family, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, counter, gauge, hookimpl
 
 VECTORS = ("hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu")
 """What the numbers in the line ``softirq`` count, after their sum (linux/interrupt.h in the kernel's source)."""
@@ -29,13 +29,21 @@ class Stat(Collector[StatConfig]):
     }
     softirqs = counter("node_softirqs_total", "Number of software interrupts served since boot.", ("vector",))
 
-    def collect(self) -> list[Family]:
+    _told: tuple[list[bytes], int] = ([], 0)
+    _layout = Layout()
+
+    def collect(self) -> Frame:
         """Return what the file has; a line that this kernel lacks leaves its metric out."""
         lines = parse(self.host.proc("stat"))
-        families = [metric(lines[name][0]) for name, metric in self.totals.items() if name in lines]
-        if self.config.softirq and b"softirq" in lines:
-            families.append(self.softirqs(zip(((vector,) for vector in VECTORS), lines[b"softirq"][1:], strict=False)))
-        return families
+        names = [name for name in self.totals if name in lines]
+        softirqs = lines.get(b"softirq", [])[1 : 1 + len(VECTORS)] if self.config.softirq else []
+        if self._told != (names, len(softirqs)):
+            self._told = (names, len(softirqs))
+            vectors = (
+                [self.softirqs(zip(((vector,) for vector in VECTORS), softirqs, strict=False))] if softirqs else []
+            )
+            self._layout = Layout([*(self.totals[name](0.0) for name in names), *vectors])
+        return self._layout.fill([lines[name][0] for name in names] + softirqs)
 
 
 def parse(text: bytes) -> dict[bytes, list[float]]:

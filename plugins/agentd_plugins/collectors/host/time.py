@@ -3,7 +3,7 @@
 import os
 import time
 
-from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+from agentd.plugin import Collector, Config, Family, Frame, Layout, gauge, hookimpl
 
 FOLDER = "devices/system/clocksource"
 
@@ -28,25 +28,36 @@ class Time(Collector[Config]):
     )
 
     _devices: list[str] | None = None
+    _told: tuple[object, ...] = ()
+    _layout = Layout()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the time, and the clock sources where sysfs tells of them."""
         now = self.clock.time()
         local = time.localtime(now)
-        families = [self.seconds(now), self.zone({local.tm_zone: float(local.tm_gmtoff)})]
-        available: dict[tuple[str, str], float] = {}
-        current: dict[tuple[str, str], float] = {}
         if self._devices is None:  # there is one, which is there from the boot on
             self._devices = self._folders()
-        for folder in self._devices:
+        sources = [(folder, *self._sources(folder)) for folder in self._devices]
+        told = (local.tm_zone, sources)
+        if told != self._told:
+            self._told = told
+            self._layout = Layout(self._families(now, local.tm_zone, sources))
+        return self._layout.fill([now, float(local.tm_gmtoff), *[1.0] * (self._layout.series - 2)])
+
+    def _families(self, now: float, zone: str, sources: list[tuple[str, bytes, bytes]]) -> list[Family]:
+        families = [self.seconds(now), self.zone({zone: 0.0})]
+        available: dict[tuple[str, str], float] = {}
+        current: dict[tuple[str, str], float] = {}
+        for folder, names, name in sources:
             device = folder.removeprefix("clocksource")
-            names = self.host.sys(f"{FOLDER}/{folder}/available_clocksource", lasting=True).decode()
-            available |= {(device, name): 1.0 for name in names.split()}
-            name = self.host.sys(f"{FOLDER}/{folder}/current_clocksource", lasting=True).decode().strip()
-            current[device, name] = 1.0
-        if current:
-            families += [self.available(available), self.current(current)]
-        return families
+            available |= {(device, each): 1.0 for each in names.decode().split()}
+            current[device, name.decode().strip()] = 1.0
+        return [*families, *(family for family in (self.available(available), self.current(current)) if family.samples)]
+
+    def _sources(self, folder: str) -> tuple[bytes, bytes]:
+        """Return the clock sources that there are, and the one that counts."""
+        available = self.host.sys(f"{FOLDER}/{folder}/available_clocksource", lasting=True)
+        return available, self.host.sys(f"{FOLDER}/{folder}/current_clocksource", lasting=True)
 
     def _folders(self) -> list[str]:
         try:

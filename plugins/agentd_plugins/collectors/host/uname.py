@@ -2,7 +2,7 @@
 
 import os
 
-from agentd.plugin import Collector, Config, Family, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
 
 
 class Uname(Collector[Config]):
@@ -21,11 +21,17 @@ class Uname(Collector[Config]):
         ("sysname", "release", "version", "machine", "nodename", "domainname"),
     )
 
-    def collect(self) -> list[Family]:
+    _names: tuple[str, ...] = ()
+    _layout = Layout()
+
+    def collect(self) -> Frame:
         """Return one sample with the names as labels."""
-        names = os.uname()
-        labels = (names.sysname, names.release, names.version, names.machine, names.nodename, self._domain())
-        return [self.info({tuple(printable(label) for label in labels): 1.0})]
+        names = (*os.uname(), self._domain())
+        if names != self._names:
+            sysname, nodename, release, version, machine, domainname = map(printable, names)
+            self._layout = Layout([self.info({(sysname, release, version, machine, nodename, domainname): 1.0})])
+            self._names = names
+        return self._layout.fill([1.0])
 
     def _domain(self) -> str:
         # Python's os.uname() leaves the field out.

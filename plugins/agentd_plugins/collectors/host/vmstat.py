@@ -1,6 +1,9 @@
 """Counters of the kernel's memory management, from /proc/vmstat."""
 
-from agentd.plugin import Collector, Config, Context, Family, Metric, Regex, hookimpl, unknown
+from collections.abc import Sequence
+
+from agentd.plugin import Collector, Config, Frame, Layout, Regex, hookimpl, unknown
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 
 class VmstatConfig(Config):
@@ -20,38 +23,26 @@ class Vmstat(Collector[VmstatConfig]):
         "node_vmstat_*", "Field {} of /proc/vmstat: a number of pages or events, for pgpgin and pgpgout of KiB."
     )
 
-    def __init__(self, config: VmstatConfig | None = None, context: Context | None = None) -> None:
-        super().__init__(config, context)
-        self._wanted: list[tuple[bytes, Metric]] = []
+    _places = NOWHERE
+    _layout = Layout()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the fields whose names match."""
-        text = self.host.proc("vmstat")
-        numbers = [pick(text, name) for name, _ in self._wanted]
-        if not numbers or None in numbers:  # the first time: a running kernel keeps its list
-            fields = parse(text)
-            names = ((name, name.decode()) for name in fields)
-            self._wanted = [(name, self.field.bound(word)) for name, word in names if self.config.fields.search(word)]
-            numbers = [fields[name] for name, _ in self._wanted]
-        return [metric(float(number)) for (_, metric), number in zip(self._wanted, numbers, strict=True) if number]
+        words = self.host.proc("vmstat").split()
+        numbers = self._places.read(words)
+        if numbers is None:  # the first time: a running kernel keeps its list
+            fields = {name: place for name, place in parse(words).items() if self.config.fields.search(name)}
+            self._layout = Layout(self.field.named(name, 0.0) for name in fields)
+            self._places = Places(words, range(0, len(words), 2), fields.values())
+            numbers = self._places.read(words) or []
+        return self._layout.fill(numbers)
 
 
-def pick(text: bytes, name: bytes) -> bytes | None:
-    """Return the number of one field; None where it is not there. Of 160 fields, seven are told by default."""
-    place = text.find(b"\n" + name + b" ") + 1
-    if not place and not text.startswith(name + b" "):
-        return None
-    begin = place + len(name) + 1
-    end = text.find(b"\n", begin)
-    return text[begin : end if end >= 0 else len(text)]
-
-
-def parse(text: bytes) -> dict[bytes, bytes]:
-    """Return the fields of /proc/vmstat (proc_vmstat(5)), their numbers unread: most are never asked for."""
-    words = text.split()
+def parse(words: Sequence[bytes]) -> dict[str, int]:
+    """Return which of the words of /proc/vmstat (proc_vmstat(5)) is the number of each field."""
     if len(words) % 2 or not words:
-        raise ValueError(f"expected names and numbers in vmstat, found {text[-80:]!r} at its end")
-    return dict(zip(words[::2], words[1::2], strict=True))
+        raise ValueError(f"expected names and numbers in vmstat, found {words[-1:]!r} at its end")
+    return {name.decode("utf-8", "replace"): 2 * row + 1 for row, name in enumerate(words[::2])}
 
 
 @hookimpl

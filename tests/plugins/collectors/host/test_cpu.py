@@ -186,7 +186,6 @@ def test_a_throttle_file_that_goes_away_is_replaced_by_that_of_a_sibling(machine
     cpu = collector(machine)
     cpu.collect()
     (machine / CPUS / "cpu1/thermal_throttle/core_throttle_count").unlink()
-    assert ("0", "1") not in told(cpu)["node_cpu_core_throttles_total"]
     assert told(cpu)["node_cpu_core_throttles_total"]["0", "1"] == 7.0
 
 

@@ -41,10 +41,6 @@ def told(diskstats):
     return {family.name: family.samples for family in diskstats.collect()}
 
 
-def everything(_name):
-    return False
-
-
 @pytest.fixture
 def machine(tmp_path):
     """Return a copy of the fixtures that a test may change."""
@@ -93,8 +89,8 @@ def test_partitions_and_memory_are_left_out_by_default():
 
 
 def test_columns_that_a_kernel_lacks_are_absent():
-    """Lines of 14, 18 and 20 columns give 11, 15 and 17 numbers, those of 7 none, and columns beyond 20 are ignored."""
-    rows = {row.name: len(row.values) for row in parse((FIXTURES / "proc/diskstats").read_bytes(), everything)}
+    """Lines of 14, 18 and 20 columns have 11, 15 and 17 numbers, those of 7 none, and columns beyond 20 are ignored."""
+    rows = {row.name: row.columns for row in parse((FIXTURES / "proc/diskstats").read_bytes())}
     assert rows == {
         "ram0": 11,
         "loop0": 11,
@@ -238,9 +234,12 @@ def test_a_filter_decides_like_node_exporters(name, exclude, include):
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=11, max_size=25))
 def test_what_a_kernel_may_write_is_read(numbers):
     """Whatever the numbers and columns, each known column has its unit."""
-    (row,) = parse(f"   8       0 sda {' '.join(map(str, numbers))}\n".encode(), everything)
-    assert row[:3] == ("8", "0", "sda")
-    assert row.values == [float(number) * unit for number, unit in zip(numbers, UNITS, strict=False)]
+    host = Host(HostPaths(udev_data="/nowhere", sysfs="/nowhere"))
+    host.proc = lambda _: f"   8       0 sda {' '.join(map(str, numbers))}\n".encode()
+    told = Diskstats(context=Context(host=host)).collect()
+    assert [family.samples["sda",] for family in told if family.name != "node_disk_info"] == [
+        float(number) * unit for number, unit in zip(numbers, UNITS, strict=False)
+    ]
 
 
 @EASY
@@ -254,14 +253,15 @@ def test_any_text_is_read_or_refused(text):
     _blockdevice.parse(text)
     for padding in (b"", b" 1 2 a 3 4 5 6 7 8 9 10 11 12 13"):
         with suppress(ValueError):
-            parse(text + padding, everything)
+            parse(text + padding)
 
 
 @pytest.mark.parametrize("line", [b"8 0 sda 1 2 3 4 5 6 7 8 9 10 x", b"x 0 sda 1 2 3 4 5 6 7 8 9 10 11"])
-def test_lines_without_numbers_are_errors(line):
+def test_lines_without_numbers_are_errors(machine, line):
     """Where a number should be and is none, the file is refused."""
-    with pytest.raises(ValueError, match="expected numbers in diskstats"):
-        parse(line, everything)
+    (machine / "proc/diskstats").write_bytes(line)
+    with pytest.raises(ValueError, match=r"expected (numbers in diskstats|a number behind)"):
+        collector(machine).collect()
 
 
 def test_udev_properties():

@@ -1,6 +1,7 @@
 """The collector netdev."""
 
 import asyncio
+import inspect
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
@@ -108,7 +109,7 @@ def collector(**options):
 def collected(made):
     """Return what a collector returns, at once or after it has asked in a worker."""
     families = made.collect()
-    return families if isinstance(families, list) else asyncio.run(families)
+    return asyncio.run(families) if inspect.isawaitable(families) else list(families)
 
 
 def told(families, *labels):
