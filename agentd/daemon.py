@@ -17,6 +17,7 @@ from agentd.config import ExporterKeys, Instance, Settings, parse_address
 from agentd.errors import text_of
 from agentd.host import Host
 from agentd.instances import About, Running
+from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rules
@@ -160,7 +161,7 @@ class Agent:
                 running.routes = routes
                 yield from routes
 
-    def _about_agent(self) -> Iterator[Any]:
+    def _about_agent(self) -> Frame:
         self._self.up = {running.instance.key: running.up for running in self._runnings}
         self._self.up |= dict.fromkeys(self._registry.broken_files, False)
         self._self.worker_threads = self._workers.threads

@@ -30,7 +30,7 @@ SLICE = 0.005
 
 _inline = attrgetter("inline")
 
-Source = Callable[[], Iterable[Family]]
+Source = Callable[[], Frame]
 
 
 class UnknownCollectorError(LookupError):
@@ -137,18 +137,11 @@ class Gatherer:
     def _told(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Frame]:
         """Return what the agent and its plugins say about themselves."""
         families = self._about(outcomes)
-        frames = []
-        for source in self.sources:
-            answer = source()
-            if isinstance(answer, Frame):
-                frames.append(answer)
-            else:
-                families += answer
         values = self._own.values(families)
         if values is None:
             self._own = Layout(families)
             values = self._own.values(families) or []
-        return [self._own.fill(values), *frames]
+        return [self._own.fill(values), *(source() for source in self.sources)]
 
     def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
         for name, rejection in rejections:

@@ -3,10 +3,9 @@
 import os
 import resource
 import time
-from collections.abc import Iterator
 
 from agentd.host import Host
-from agentd.metrics.family import Family, counter, gauge
+from agentd.metrics.family import Metric, counter, gauge
 
 
 class ProcessMetrics:
@@ -25,22 +24,23 @@ class ProcessMetrics:
         self._started = _start_time(self._host)
         self._max_fds = float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
-    def families(self) -> Iterator[Family]:
-        """Return them as they are now."""
+    def numbers(self) -> list[tuple[Metric, float]]:
+        """Return them as they are now; nothing where there is no procfs."""
         try:
             virtual, resident = self._host.proc("self/statm").split()[:2]
             folder = f"{self._host.paths.procfs}/self/fd"
             # Since Linux 6.2 the size of this folder is the number of files; before, they had to be listed.
             files = os.stat(folder).st_size or len(os.listdir(folder)) - 1
         except (OSError, ValueError, IndexError):
-            return
-        yield self.cpu(time.process_time())
-        yield self.virtual(float(virtual) * self._page)
-        yield self.resident(float(resident) * self._page)
-        if self._started is not None:
-            yield self.started(self._started)
-        yield self.open_fds(float(files))
-        yield self.max_fds(self._max_fds)
+            return []
+        return [
+            (self.cpu, time.process_time()),
+            (self.virtual, float(virtual) * self._page),
+            (self.resident, float(resident) * self._page),
+            *([(self.started, self._started)] if self._started is not None else ()),
+            (self.open_fds, float(files)),
+            (self.max_fds, self._max_fds),
+        ]
 
 
 def _start_time(host: Host) -> float | None:

@@ -7,12 +7,13 @@ These are plain numbers, turned into families at each scrape. A registry of prom
 import asyncio
 import platform
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from math import inf
 
 from agentd import __version__
-from agentd.metrics.family import Family, Histogram, Metric, gauge
+from agentd.metrics.family import Histogram, Metric, gauge
+from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.process import ProcessMetrics
 
 LAG_EVERY = 2.0
@@ -48,18 +49,29 @@ class SelfMetrics:
         self._lag_counts = [0] * len(LAG_BOUNDS)
         self._lag_sum = 0.0
         self._lag = self._histogram()
-        self._build = self.build_info({(__version__, platform.python_version()): 1.0})
         self._process = ProcessMetrics()
+        self._told: tuple[object, ...] = ()
+        self._layout = Layout()
 
-    def families(self) -> Iterator[Family]:
+    def families(self) -> Frame:
         """Return all of them as they are now, ``process_*`` of this process included."""
-        yield self._build
-        yield self.plugin_up({name: float(up) for name, up in self.up.items()})
-        yield self.reload_successful(float(self.configuration_accepted))
-        yield self.reload_timestamp(self.configured_at)
-        yield self.lag(self._lag)
-        yield self.workers(float(self.worker_threads))
-        yield from self._process.families()
+        process = self._process.numbers()
+        told = (*self.up, len(process))
+        if told != self._told:
+            self._told = told
+            agent = [
+                self.build_info({(__version__, platform.python_version()): 1.0}),
+                self.plugin_up(dict.fromkeys(self.up, 1.0)),
+                self.reload_successful(1.0),
+                self.reload_timestamp(0.0),
+                self.lag(self._lag),
+                self.workers(0.0),
+            ]
+            self._layout = Layout(
+                family for family in (*agent, *(metric(0.0) for metric, _ in process)) if family.samples
+            )
+        values = [1.0, *map(float, self.up.values()), float(self.configuration_accepted), self.configured_at]
+        return self._layout.fill([*values, self._lag, float(self.worker_threads), *(number for _, number in process)])
 
     async def measure_lag(self) -> None:
         """Observe the lag of the event loop, until cancelled."""

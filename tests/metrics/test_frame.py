@@ -61,9 +61,7 @@ ANSWERS = st.lists(st.tuples(st.sampled_from(["m", "n"]), KEYS), max_size=3)
 @given(one=ANSWERS, two=ANSWERS)
 def test_values_are_given_for_what_has_the_layout_alone(one, two):
     """Families have a layout exactly where they differ from its own in nothing but numbers, order included."""
-    first, second = (
-        [Family.gauge(n, "", dict.fromkeys(keys, 1.0), ("l",)) for n, keys in each] for each in (one, two)
-    )
+    first, second = ([Family.gauge(n, "", dict.fromkeys(keys, 1.0), ("l",)) for n, keys in each] for each in (one, two))
     alike = [(f.name, list(f.samples)) for f in first] == [(f.name, list(f.samples)) for f in second]
     values = Layout(first).values(second)
     assert (values is not None) == alike

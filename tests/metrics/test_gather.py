@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agentd.metrics import gather as gather_module
 from agentd.metrics.exposition import Renderer
 from agentd.metrics.family import Family, Histogram
+from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer, UnknownCollectorError
 from agentd.metrics.rules import Rule, Rules
 from agentd.metrics.slot import Slot
@@ -111,7 +112,7 @@ async def until(so):
 async def test_a_snapshot_holds_what_all_say_and_how_it_went(gatherer_of):
     """Families come in the order of the collectors, and behind them what is told about each."""
     gatherer = gatherer_of(Told("one", tells("a")), Told("two", lambda: tells("b"), blocking=True))
-    gatherer.sources = [lambda: tells("own")]
+    gatherer.sources = [lambda: Frame.of(tells("own"))]
     before = time.time()
     snapshot = await gatherer.gather()
     assert [family.name for family in snapshot.families] == [
@@ -217,7 +218,7 @@ async def test_a_reader_that_goes_away_disturbs_nobody(gatherer_of, hang):
 async def test_what_two_collectors_claim_is_the_first_ones(gatherer_of, caplog):
     """It is counted against the later one with each scrape, and named in the log once."""
     gatherer = gatherer_of(Told("one", tells("a")), Told("two", [*tells("a", 2.0), *tells("b")]))
-    gatherer.sources = [lambda: [Family.counter("a", "", 3.0)]]
+    gatherer.sources = [lambda: Frame.of([Family.counter("a", "", 3.0)])]
     for count in (1.0, 2.0, 3.0):
         found = series(snapshot := await gatherer.gather())
         assert (found[("a",)], found[("b",)]) == (1.0, 1.0)

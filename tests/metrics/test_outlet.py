@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from agentd.metrics import outlet as outlet_module
 from agentd.metrics.exposition import Renderer
 from agentd.metrics.family import Family, Snapshot
+from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rule, Rules
@@ -30,7 +31,7 @@ async def workers():
 def gatherer():
     """A gatherer that has nothing but one source."""
     made = Gatherer()
-    made.sources = [lambda: [Family.gauge("a", "", 1.0), Family.gauge("b", "", 2.0)]]
+    made.sources = [lambda: Frame.of([Family.gauge("a", "", 1.0), Family.gauge("b", "", 2.0)])]
     return made
 
 

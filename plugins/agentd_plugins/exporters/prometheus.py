@@ -6,7 +6,7 @@ from html import escape
 
 from aiohttp import web
 
-from agentd.plugin import Config, Exporter, Family, Principal, Route, Scope, counter, gauge, hookimpl
+from agentd.plugin import Config, Exporter, Family, Layout, Principal, Route, Scope, counter, gauge, hookimpl
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -45,6 +45,7 @@ class Prometheus(Exporter[PrometheusConfig]):
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]  # handed on as they came
         self._answered = Counter({"200": 0, "500": 0, "503": 0})
         self._in_flight = 0
+        self._layout = Layout()
         self._negotiated: dict[tuple[str, str], tuple[bool, bool]] = {}
 
     def routes(self) -> Iterable[Route]:
@@ -56,8 +57,10 @@ class Prometheus(Exporter[PrometheusConfig]):
 
     def about(self) -> Iterable[Family]:
         """Return the counters of scrapes, under the names that Prometheus's own client libraries use."""
-        yield self.requests({(code,): float(count) for code, count in self._answered.items()})
-        yield self.in_flight(float(self._in_flight))
+        if len(self._answered) + 1 != self._layout.series:
+            codes = self.requests(dict.fromkeys(self._answered, 0.0))
+            self._layout = Layout([codes, self.in_flight(0.0)])
+        return self._layout.fill([*map(float, self._answered.values()), float(self._in_flight)])
 
     async def scrape(self, request: web.BaseRequest, _principal: Principal) -> web.Response:
         """Answer a scrape, unless too many are being answered already."""

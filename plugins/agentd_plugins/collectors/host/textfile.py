@@ -3,11 +3,11 @@
 import glob
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentd.plugin import Collector, Config, Context, Family, Labels, Value, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Frame, Labels, Value, gauge, hookimpl
 from agentd_plugins.collectors.host import _textformat
 
 LARGEST = 64 * 2**20
@@ -49,9 +49,12 @@ class Textfile(Collector[TextfileConfig]):
         self._families: list[Family] = []
         self._conflicts: list[str] = []
         self._said: set[str] = set()
+        self._nothing = Frame.of([self.scrape_error(0.0)])
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Sequence[Family]:
         """Return what the files hold. What is wrong with one is said in the log, once."""
+        if not self._patterns:
+            return self._nothing
         problems: list[str] = []
         files = {path: self._content(path) for path in self._paths(problems)}
         if files != self._files:
