@@ -110,8 +110,8 @@ def test_make_is_told_of_both_commands():
 def test_what_a_collector_returns_is_made_as_shown():
     """The declarations and the layout of docs/plugins.md give the series that the text says they give."""
     names = {}
-    exec(code("docs/plugins.md", "python", "hall_temperature_celsius"), names)  # noqa: S102  # the page's own code
-    exec(code("docs/plugins.md", "python", "Layout("), names)  # noqa: S102  # the page's own code
+    exec(code("docs/plugins.md", "python", "hall_temperature_celsius"), names)  # the page's own code
+    exec(code("docs/plugins.md", "python", "Layout("), names)  # the page's own code
     assert names["level"]({("hall-3", None): 0.5}).samples == {("hall-3", None): 0.5}
     frame = names["layout"].fill([0.4, 0.7, 19.5])
     assert [family.samples for family in frame] == [
