@@ -26,6 +26,8 @@ COMMANDS = {
     "plugins": "List plugins, or describe one.",
     "config": "Print the default configuration, the effective one, or its schema.",
     "status": "Show how the running agent is.",
+    "compare": "Say what would change with agentd in the place of a node_exporter.",
+    "migrate": "Turn the settings of another exporter into agentd's.",
     "completion": "Print a script for shell completion.",
 }
 

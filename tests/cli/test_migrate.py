@@ -1,0 +1,159 @@
+"""``agentd migrate``."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentd.cli.migrate import Migration, assignments, command_line, snake
+from agentd.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry()
+
+
+def migrated(registry, *words):
+    """Return the configuration that flags come to, and the remarks."""
+    result = Migration(registry).take(words)
+    return tomllib.loads("\n".join(result.lines())), result.remarks
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--path.procfs=/host/proc", "--path.udev.data", "/u"], {"host": {"procfs": "/host/proc", "udev_data": "/u"}}),
+        (["--no-collector.cpu"], {"collectors": {"disable": ["cpu"]}}),
+        (["--collector.cpu"], {}),
+        (["--collector.cpu.info"], {"collectors": {"cpu": {"info": True}}}),
+        (["--no-collector.cpu.guest"], {"collectors": {"cpu": {"guest": False}}}),
+        (["-collector.cpu.info-flags-include", "^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
+        (["--collector.cpu.info.flags-include=^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
+        (["--collector.netdev.device-blacklist=^lo$"], {"collectors": {"netdev": {"device_exclude": "^lo$"}}}),
+        (["--collector.filesystem.stat-workers=2"], {"collectors": {"filesystem": {"stat_workers": 2}}}),
+        (
+            ["--collector.textfile.directory=/a", "--collector.textfile.directory", "/b c"],
+            {"collectors": {"textfile": {"directory": ["/a", "/b c"]}}},
+        ),
+        (["--web.telemetry-path=/m"], {"exporters": {"prometheus": {"path": "/m"}}}),
+        (["--web.max-requests=3"], {"exporters": {"prometheus": {"max_requests": 3}}}),
+        (["--log.level=warn", "--log.format=json"], {"agent": {"log_level": "warning", "log_format": "json"}}),
+    ],
+)
+def test_flags_become_settings(registry, words, expected):
+    """Each flag has its equal, however it is written; and Prometheus finds the agent where it found the other."""
+    assert migrated(registry, *words) == ({**expected, "web": {"listen": [":9100"]}}, [])
+
+
+def test_addresses_add_up(registry):
+    """Several addresses are all listened on, and the default is not."""
+    configuration, _ = migrated(registry, "--web.listen-address=127.0.0.1:1", "--web.listen-address=[::1]:2")
+    assert configuration["web"] == {"listen": ["127.0.0.1:1", "[::1]:2"]}
+
+
+def test_only_what_is_named_runs_without_defaults(registry):
+    """Without defaults all are off that are not named; options of one that is off do not switch it on."""
+    flags = ("--collector.disable-defaults", "--collector.cpu", "--collector.netdev.device-include=x")
+    collectors = migrated(registry, *flags)[0]["collectors"]
+    assert set(collectors["disable"]) == {*registry.defaults("collectors")} - {"cpu"}
+    assert collectors["netdev"] == {"device_include": "x", "enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("word", "remark"),
+    [
+        ("--collector.wrong", "agentd has no collector wrong"),
+        ("--collector.cpu.wrong=1", "the collector cpu has no option wrong"),
+        ("--web.config.file=x", "agentd has no TLS"),
+        ("--runtime.gomaxprocs=1", "needs no equal"),
+        ("--wrong", "is no flag that agentd knows"),
+        ("wrong", "is no flag"),
+    ],
+)
+def test_what_has_no_equal_is_said(registry, word, remark):
+    """A flag that comes to nothing is named in a comment, with the reason."""
+    _, (said,) = migrated(registry, word)
+    assert said.startswith(f"{word}: {remark}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "option"),
+    [("info.flags-include", "info_flags_include"), ("priorityStats", "priority_stats"), ("guest", "guest")],
+)
+def test_options_are_flags_in_snake_case(flag, option):
+    """Dots, dashes and capitals become underscores."""
+    assert snake(flag) == option
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("--a=1 --b 'x y'\n", ["--a=1", "--b", "x y"]),
+        ("# Flags.\nARGS=\"--a=1 \\\n --b='x y'\"\n", ["--a=1", "--b=x y"]),
+        ("OPTIONS=--a\n", ["--a"]),
+        ('ARGS=""\n', []),
+        (
+            "[Service]\nExecStart=-/usr/bin/node_exporter --a \\\n  --b=2 $ARGS ${MORE}\n",
+            ["--a", "--b=2", "--c", "--d"],
+        ),
+    ],
+)
+def test_flags_are_found_in_files(text, words):
+    """A unit, a file of variables and a bare command line give the words that the program would have got."""
+    assert command_line(text, {"ARGS": "--c --d"}) == words
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\n\\"), max_size=10), max_size=5))
+def test_any_command_line_is_taken(words):
+    """Whatever the words, they become a configuration that is TOML, and nothing is passed over in silence."""
+    registry = Registry()
+    configuration, remarks = migrated(registry, *(f"--{word}" for word in words))
+    assert configuration["web"]
+    assert len(remarks) <= len(words)
+
+
+def test_assignments_lose_their_quotes():
+    """Names and values are told apart, comments are passed over."""
+    assert assignments("# a=1\nexport A='x'\nB=\"y z\"\nC=w\n") == {"A": "x", "B": "y z", "C": "w"}
+
+
+def run(*arguments):
+    """Run the command."""
+    command = [sys.executable, "-m", "agentd", "migrate", "node-exporter", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_unit_is_migrated_with_its_environment(tmp_path):
+    """The unit's file of variables is read, and what comes out is accepted by `agentd check`."""
+    (tmp_path / "defaults").write_text("ARGS=\"--collector.netdev.device-exclude='^veth'\"\n")
+    (tmp_path / "unit").write_text(
+        f"[Service]\nEnvironmentFile={tmp_path}/defaults\nExecStart=/bin/node_exporter $ARGS --no-collector.os\n"
+    )
+    result = run(str(tmp_path / "unit"))
+    assert result.returncode == 0, result.stderr
+    assert tomllib.loads(result.stdout) == {
+        "collectors": {"disable": ["os"], "netdev": {"device_exclude": "^veth"}},
+        "web": {"listen": [":9100"]},
+    }
+    (tmp_path / "agentd.toml").write_text(result.stdout)
+    check = [sys.executable, "-m", "agentd", "check", "--config", str(tmp_path / "agentd.toml")]
+    assert subprocess.run(check, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def test_a_value_that_would_be_refused_is_said_at_once():
+    """A flag whose value agentd cannot take is an error that names the option."""
+    result = run("--", "--collector.netdev.device-exclude=(")
+    assert result.returncode == 1
+    assert "collectors.netdev.device_exclude: expected a regular expression" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    """A file that cannot be read is one line and status 1."""
+    result = run(str(tmp_path / "nothing"))
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "cannot read" in result.stderr
