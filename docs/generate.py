@@ -1,5 +1,8 @@
 """Writes the pages that follow from the code: docs/metrics.md and etc/agentd.toml (`make docs`)."""
 
+import inspect
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,27 @@ from agentd.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 
+UNITS = {
+    "bytes": "bytes",
+    "bits": "bits",
+    "seconds": "seconds",
+    "timestamp_seconds": "seconds since 1970",
+    "celsius": "°C",
+    "volts": "volts",
+    "volt": "volts",
+    "amps": "amperes",
+    "ampere": "amperes",
+    "watt": "watts",
+    "watts": "watts",
+    "joules": "joules",
+    "hertz": "hertz",
+    "rpm": "turns a minute",
+    "ratio": "ratio, 0 to 1",
+    "sectors": "sectors of 512 bytes",
+    "info": "always 1",
+}
+"""The units that names end in, before ``_total``."""
+
 
 def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
@@ -29,13 +53,15 @@ def metrics_page(registry: Registry) -> str:
         "",
         "Made from the plugins by `make docs`; do not edit. A `*` in a name stands for what the kernel names;",
         "*unknown* is what the text format calls untyped. Metrics of the kernel are named, typed and labelled as in",
-        "node_exporter.",
+        "node_exporter. Under each heading stands where the numbers come from: files of the kernel, or its calls.",
     ]
     for kind in KINDS:
         for name in registry.names(kind):
             plugin = registry.plugin_class(kind, name)
             if metrics := declared_metrics(plugin):
-                lines += ["", f"## {kind}.{name}", "", summary(plugin), "", *table(metrics)]
+                about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
+                first = " ".join(about.split("\n\n")[0].split())
+                lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
     own = sorted([*declared(), *Gatherer.METRICS.values()], key=lambda metric: metric.name)
     lines += ["", "## The agent itself", "", "What agentd tells about itself and its collectors.", "", *table(own)]
     return "\n".join(lines) + "\n"
@@ -43,12 +69,19 @@ def metrics_page(registry: Registry) -> str:
 
 def table(metrics: Iterable[Metric]) -> Iterator[str]:
     """Yield a table of metrics."""
-    yield "| name | type | labels | what it tells |"
-    yield "| --- | --- | --- | --- |"
+    yield "| name | type | unit | labels | what it tells |"
+    yield "| --- | --- | --- | --- | --- |"
     for metric in metrics:
         help_ = metric.help.replace("{}", "*").replace("|", "\\|")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
-        yield f"| `{metric.name}` | {metric.kind} | {labels} | {help_} |"
+        yield f"| `{metric.name}` | {metric.kind} | {unit(metric.name)} | {labels} | {help_} |"
+
+
+def unit(name: str) -> str:
+    """Return the unit that a metric's name tells; nothing for plain numbers."""
+    plain = name.removesuffix("_total").removesuffix("_max").removesuffix("_min")
+    endings = (ending for ending in sorted(UNITS, key=len, reverse=True) if re.search(rf"_{ending}$", plain))
+    return next((UNITS[ending] for ending in endings), "")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agentd.registry import Registry
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -118,3 +120,12 @@ def test_what_a_collector_returns_is_made_as_shown():
         {("hall-3", "water"): 0.4, ("hall-4", "water"): 0.7},
         {("gate",): 19.5},
     ]
+
+
+def test_every_collector_of_the_host_names_its_source():
+    """The first paragraph of a collector's module, which the reference shows, says where its numbers come from."""
+    source = re.compile(r"/proc|/sys|\w\(\d\w*\)|netlink|ethtool|D-Bus|psutil|os-release|directory|files|NVML|sysctl")
+    registry = Registry()
+    for name in registry.names("collectors"):
+        module = sys.modules[registry.plugin_class("collectors", name).__module__]
+        assert source.search(module.__doc__.split("\n\n")[0]), f"{name} does not say where its numbers come from"
