@@ -10,7 +10,8 @@ from agentd_plugins.collectors.host._places import NOWHERE, Places
 class Meminfo(Collector[Config]):
     """Sizes of the kinds of memory.
 
-    The list of fields is node_exporter's, so that a newer kernel brings no names that node_exporter does not have.
+    The list of fields is that of node_exporter 1.12, and what versions up to 1.8, which took every field, told of the
+    kernels of their time: a newer kernel brings no names that no node_exporter has.
     """
 
     name = "meminfo"
@@ -24,6 +25,7 @@ class Meminfo(Collector[Config]):
             (b"Active(file)", "Active_file_bytes", "Page cache of files used of late, in bytes."),
             (b"AnonHugePages", "AnonHugePages_bytes", "Memory of no file in transparent huge pages, in bytes."),
             (b"AnonPages", "AnonPages_bytes", "Memory of no file that is mapped into processes, in bytes."),
+            (b"Balloon", "Balloon_bytes", "Memory that the hypervisor has taken back for now, in bytes."),
             (b"Bounce", "Bounce_bytes", "Bounce buffers for devices that reach part of memory only, in bytes."),
             (b"Buffers", "Buffers_bytes", "Page cache of block devices themselves, in bytes."),
             (b"Cached", "Cached_bytes", "Page cache of files, shared memory included and swap cache not, in bytes."),
@@ -35,15 +37,19 @@ class Meminfo(Collector[Config]):
             (b"DirectMap2M", "DirectMap2M_bytes", "Memory that the kernel maps in pages of 2 MiB, in bytes."),
             (b"DirectMap4k", "DirectMap4k_bytes", "Memory that the kernel maps in pages of 4 KiB, in bytes."),
             (b"Dirty", "Dirty_bytes", "Memory that waits to be written to disk, in bytes."),
+            (b"FileHugePages", "FileHugePages_bytes", "Page cache of files in huge pages, in bytes."),
+            (b"FilePmdMapped", "FilePmdMapped_bytes", "Page cache that processes map as huge pages, in bytes."),
             (b"HardwareCorrupted", "HardwareCorrupted_bytes", "Memory taken out of use as broken, in bytes."),
             (b"HugePages_Free", "HugePages_Free", "Number of huge pages in the pool that are free."),
             (b"HugePages_Rsvd", "HugePages_Rsvd", "Number of huge pages promised and not yet taken from the pool."),
             (b"HugePages_Surp", "HugePages_Surp", "Number of huge pages in the pool beyond its configured size."),
             (b"HugePages_Total", "HugePages_Total", "Number of huge pages in the pool."),
             (b"Hugepagesize", "Hugepagesize_bytes", "Size of one huge page by default, in bytes."),
+            (b"Hugetlb", "Hugetlb_bytes", "Memory in pools of huge pages of all sizes, in bytes."),
             (b"Inactive", "Inactive_bytes", "Memory not used of late, to be reclaimed first, in bytes."),
             (b"Inactive(anon)", "Inactive_anon_bytes", "Memory of no file not used of late, in bytes."),
             (b"Inactive(file)", "Inactive_file_bytes", "Page cache of files not used of late, in bytes."),
+            (b"KReclaimable", "KReclaimable_bytes", "Memory of the kernel that it can reclaim, slabs too, in bytes."),
             (b"KernelStack", "KernelStack_bytes", "Kernel stacks of all tasks, in bytes."),
             (b"Mapped", "Mapped_bytes", "Page cache that is mapped into processes, in bytes."),
             (b"MemAvailable", "MemAvailable_bytes", "Estimate of what new processes can have without swap, in bytes."),
@@ -55,6 +61,7 @@ class Meminfo(Collector[Config]):
             (b"Percpu", "Percpu_bytes", "Memory that the kernel holds once for each CPU, in bytes."),
             (b"SReclaimable", "SReclaimable_bytes", "Slab memory that can be reclaimed, caches say, in bytes."),
             (b"SUnreclaim", "SUnreclaim_bytes", "Slab memory that cannot be reclaimed, in bytes."),
+            (b"SecPageTables", "SecPageTables_bytes", "Page tables of virtual machines and IOMMUs, in bytes."),
             (b"Shmem", "Shmem_bytes", "Shared memory and tmpfs, in bytes."),
             (b"ShmemHugePages", "ShmemHugePages_bytes", "Shared memory and tmpfs in huge pages, in bytes."),
             (b"ShmemPmdMapped", "ShmemPmdMapped_bytes", "Shared memory that processes map as huge pages, in bytes."),

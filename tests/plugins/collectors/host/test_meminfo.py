@@ -22,6 +22,7 @@ def test_collect_tells_the_known_fields_in_bytes_or_as_numbers():
         "node_memory_MemFree_bytes": 1204564 * 1024.0,
         "node_memory_MemAvailable_bytes": 9876540 * 1024.0,
         "node_memory_Active_anon_bytes": 2020004 * 1024.0,
+        "node_memory_KReclaimable_bytes": 65454080.0,
         "node_memory_Inactive_file_bytes": 145676 * 1024.0,
         "node_memory_VmallocTotal_bytes": 34359738367 * 1024.0,
         "node_memory_HugePages_Total": 7.0,
