@@ -4,7 +4,7 @@ import importlib
 import platform
 import sys
 
-NAMES = ("scrape", "memory", "rendering", "startup")
+NAMES = ("scrape", "memory", "rendering", "startup", "idle")
 
 
 def main() -> None:

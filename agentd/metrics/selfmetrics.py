@@ -16,8 +16,8 @@ from agentd.metrics.family import Histogram, Metric, gauge
 from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.process import ProcessMetrics
 
-LAG_EVERY = 2.0
-"""Seconds between two measurements of how late the event loop is."""
+LAG_EVERY = 5.0
+"""Seconds between two measurements of how late the event loop is. Each wakes the process up, for nothing else."""
 
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, inf)
 
