@@ -60,7 +60,11 @@ def show(status: Status) -> None:
     )
     click.echo(f"listens on {', '.join(status.listen)}; state in {status.state_directory}")
     click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}\n")
-    table = Table("plugin", "up", "last run", "ms", "series", "timeouts", "why", "error", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
+    table.add_column("plugin", no_wrap=True, min_width=longest)
+    for heading in ("up", "last run", "ms", "series", "timeouts", "why", "error"):
+        table.add_column(heading, overflow="fold")
     for plugin in status.plugins:
         milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
         table.add_row(

@@ -2,15 +2,22 @@
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "collectors": (
+        "bonding",
         "cpu",
         "diskstats",
+        "entropy",
         "filefd",
         "filesystem",
+        "infiniband",
+        "kernel_hung",
         "loadavg",
         "meminfo",
+        "netclass",
         "netdev",
         "os",
         "pressure",
+        "schedstat",
+        "selinux",
         "stat",
         "textfile",
         "time",

@@ -91,7 +91,7 @@ def test_usual_expressions_work(prometheus):
     idle = prometheus.number('avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m]))')
     assert 0 <= idle < 1.5
     assert 0 < prometheus.number("node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes") < 1
-    assert prometheus.query("node_scrape_collector_success == 0") == []
+    assert prometheus.query("agentd_collector_success == 0") == []
     assert prometheus.query("agentd_plugin_up == 0") == []
 
 
