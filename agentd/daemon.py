@@ -110,8 +110,12 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await self._web.stop()
+        # Exporters first: the last thing that one which pushes does may be to gather once more.
+        collectors = [running for running in self._runnings if running.instance.kind == "collectors"]
+        others = [running for running in self._runnings if running.instance.kind != "collectors"]
+        await asyncio.gather(*map(instances.stop, reversed(others)))
         await self._gatherer.stop()
-        await asyncio.gather(*map(instances.stop, reversed(self._runnings)))
+        await asyncio.gather(*map(instances.stop, reversed(collectors)))
         self._workers.close()
         self._host.close()
 
@@ -139,7 +143,7 @@ class Agent:
             in_worker=self._workers.run,
         )
         if isinstance(instance.keys, ExporterKeys):
-            outlet = Outlet(self._gatherer, Rules(instance.keys.rules), self._workers)
+            outlet = Outlet(self._gatherer, Rules(instance.keys.rules))
             context.gather, context.render = outlet.gather, outlet.render
         return context
 
@@ -151,10 +155,19 @@ class Agent:
         for running in self._runnings:
             if running.up and running.plugin is not None:
                 try:
-                    routes = list(running.plugin.routes())
-                    if double := next((r for r in routes if (r.method, r.path) in taken), None):
-                        raise ValueError(f"{double.method} {double.path} is answered by another plugin already")
+                    asked = list(running.plugin.routes())
+                    routes = [route for route in asked if (route.method, route.path) not in taken]
+                    if asked and not routes:
+                        raise ValueError(f"{asked[0].method} {asked[0].path} is answered by another plugin already")
                     taken.update((route.method, route.path) for route in routes)
+                    for route in asked:
+                        if route not in routes:
+                            log.info(
+                                "%s: %s %s is answered by another plugin",
+                                running.instance.key,
+                                route.method,
+                                route.path,
+                            )
                 except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
                     running.fail("cannot be reached", text_of(error))
                     continue

@@ -1,6 +1,9 @@
 """Where the machine's own files are, and the cheapest way to read the ones that the kernel makes up on the fly."""
 
+import contextlib
 import os
+import time
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -19,6 +22,10 @@ class HostPaths(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Folder of udev's device database."""
 
 
+GRACE = 5.0
+"""Seconds for which a descriptor that is no longer used stays open."""
+
+
 class Host:
     """Reads files of the watched machine. Errors are ``OSError`` as from ``open``; safe to use from several threads.
 
@@ -31,6 +38,7 @@ class Host:
         self.paths = paths or HostPaths()
         self._kept: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._retired: deque[tuple[float, int]] = deque()
 
     def proc(self, name: str) -> bytes:
         """Return the contents of a file below procfs, ``proc("net/dev")`` say."""
@@ -73,6 +81,8 @@ class Host:
         """Close the descriptors that were kept."""
         for path in list(self._kept):
             self._forget(path)
+        while self._retired:
+            os.close(self._retired.popleft()[1])
 
     def _open(self, path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -90,7 +100,7 @@ class Host:
     def _again(self, path: str, descriptor: int) -> bytes:
         # A read may end at any border of a record (the kernel's seq_file fills a page at a time): only an empty one
         # says that this was all.
-        size = self._sizes[path] + 1024
+        size = self._sizes.get(path, 3072) + 1024
         data = os.pread(descriptor, size, 0)
         while data and (more := os.pread(descriptor, size, len(data))):
             data += more
@@ -99,8 +109,14 @@ class Host:
 
     def _forget(self, path: str) -> None:
         descriptor = self._kept.pop(path, None)
+        self._sizes.pop(path, None)
+        now = time.monotonic()
         if descriptor is not None:
-            os.close(descriptor)
+            self._retired.append((now, descriptor))
+        # Another thread may be about to read from it, and would read another file were its number given out again.
+        with contextlib.suppress(IndexError):
+            while self._retired[0][0] < now - GRACE:
+                os.close(self._retired.popleft()[1])
 
 
 def _made_up(status: os.stat_result, length: int) -> bool:

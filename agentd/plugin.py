@@ -64,6 +64,7 @@ __all__ = [
     "Size",
     "Snapshot",
     "Summary",
+    "UnknownCollectorError",
     "Url",
     "Value",
     "counter",
@@ -81,6 +82,10 @@ T = TypeVar("T")
 
 class NoData(Exception):
     """Raised by a collector for whose subject this machine simply lacks the thing (no such device, kernel too old)."""
+
+
+class UnknownCollectorError(LookupError):
+    """Raised by ``gather`` where an exporter asks for a collector that does not run; its text is the name."""
 
 
 class Clock:

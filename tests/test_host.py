@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentd import host as host_module
 from agentd.host import Host, HostPaths, read
 
 
@@ -96,8 +97,9 @@ def test_files_of_single_processes_are_not_kept(host):
     assert descriptors() == sorted([*before, "/proc/1/stat"])
 
 
-def test_a_kept_file_that_went_away_is_looked_for_anew(host):
+def test_a_kept_file_that_went_away_is_looked_for_anew(host, monkeypatch):
     """What has no file behind it any more is closed, and its absence told."""
+    monkeypatch.setattr(host_module, "GRACE", -1.0)
     before = descriptors()
     end, ready = threading.Event(), threading.Event()
     names = []
@@ -166,3 +168,23 @@ def test_read_returns_files_of_any_length(tmp_path_factory, more, length):
     file = tmp_path_factory.mktemp("read") / "file"
     file.write_bytes(os.urandom(length + more))
     assert read(str(file)) == file.read_bytes()
+
+
+def test_a_descriptor_that_another_thread_may_have_is_closed_later(host, monkeypatch):
+    """What is forgotten stays open for a moment: its number would mean another file to who is about to read from it."""
+    before = descriptors()
+    for _ in range(50):
+        host.proc("loadavg")
+        host.forget("class")
+        host._forget("/proc/loadavg")
+    assert len(descriptors()) == len(before) + 50
+    monkeypatch.setattr(host_module, "GRACE", -1.0)
+    host._forget("/proc/loadavg")
+    assert descriptors() == before
+
+
+def test_nothing_is_remembered_of_what_is_forgotten(host):
+    """Devices that come and go leave nothing behind."""
+    host.sys("class/net/lo/mtu", lasting=True)
+    host.forget("class/net")
+    assert (host._kept, host._sizes) == ({}, {})

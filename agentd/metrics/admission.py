@@ -211,6 +211,12 @@ class Admission:
                 if not isinstance(value, wanted):
                     raise TypeError(f"expected a {wanted.__name__}")
                 pairs = value.buckets if isinstance(value, Histogram) else value.quantiles
+                if not isinstance(pairs, tuple | list):
+                    raise TypeError("buckets and quantiles are tuples")
+                if len(pairs) + 1 > self._left:  # beside the one that it was counted as
+                    self._reject("max_series", family.name, f"its buckets come to more than {self._max_series} series")
+                    continue
+                self._left -= len(pairs) + 1
                 numbers = tuple((_number(bound), _number(number)) for bound, number in pairs)
                 bounds = [bound for bound, _ in numbers]
                 if any(map(isnan, bounds)) or not all(map(lt, bounds, bounds[1:])):

@@ -105,5 +105,14 @@ class Frame(Sequence[Family]):
         return list(self)[index]
 
 
+def again(layout: Layout | None, families: Sequence[Family]) -> tuple[Layout, list[Value]]:
+    """Return the layout that families have, the given one if it still fits, and their values."""
+    values = layout.values(families) if layout is not None else None
+    if layout is None or values is None:
+        layout = Layout(families)
+        values = list(chain.from_iterable(family.samples.values() for family in families))
+    return layout, values
+
+
 EMPTY = Frame(Layout(), ())
 """The answer that has no families."""

@@ -10,9 +10,10 @@ from operator import attrgetter
 
 from agentd.metrics.assembly import Rejection, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
-from agentd.metrics.frame import Frame, Layout
+from agentd.metrics.frame import Frame, Layout, again
 from agentd.metrics.rules import Rules
 from agentd.metrics.slot import Outcome, Slot
+from agentd.plugin import UnknownCollectorError
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,6 @@ SLICE = 0.005
 _inline = attrgetter("inline")
 
 Source = Callable[[], Frame]
-
-
-class UnknownCollectorError(LookupError):
-    """A reader asked for a collector that does not run."""
 
 
 class Gatherer:
@@ -78,7 +75,7 @@ class Gatherer:
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: set[asyncio.Task[None]] = set()
-        self._own = Layout()
+        self._own: dict[tuple[str, ...], Layout] = {}  # by who was asked
         self._united: dict[tuple[Layout, ...], Layout] = {}  # of answers in which no two families have one name
         self._named: set[tuple[str, str]] = set()
 
@@ -116,10 +113,16 @@ class Gatherer:
         families = self._unite(parts)
         if not rules:
             return Snapshot(families, time.time())
-        families, clashes = assemble([("", rules.apply(families))])
-        for _, clash in clashes:
-            log.debug("left out after renaming (%s): %s", clash.reason, clash.what)
-        return Snapshot(families, time.time())
+        ruled: list[Family] = []
+        turn = time.monotonic()
+        for family in families:
+            ruled += rules.apply((family,))
+            if time.monotonic() - turn > SLICE:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        ruled, clashes = assemble([("", ruled)])
+        self._reject(clashes)
+        return Snapshot(ruled, time.time())
 
     def _unite(self, parts: Sequence[tuple[str, Frame]]) -> Sequence[Family]:
         layouts = tuple([frame.layout for _, frame in parts])
@@ -137,11 +140,12 @@ class Gatherer:
     def _told(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Frame]:
         """Return what the agent and its plugins say about themselves."""
         families = self._about(outcomes)
-        values = self._own.values(families)
-        if values is None:
-            self._own = Layout(families)
-            values = self._own.values(families) or []
-        return [self._own.fill(values), *(source() for source in self.sources)]
+        asked = tuple([slot.name for slot, _ in outcomes])
+        if len(self._own) >= UNITED:
+            self._own.clear()
+        layout, values = again(self._own.get(asked), families)
+        self._own[asked] = layout
+        return [layout.fill(values), *(source() for source in self.sources)]
 
     def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
         for name, rejection in rejections:
@@ -175,6 +179,8 @@ class Gatherer:
         if waiting:
             await asyncio.wait(waiting.values(), timeout=max(0.0, due - time.monotonic()))
         missing = {name for name, settled in waiting.items() if not settled.done()}
+        for name in waiting.keys() - missing:
+            self.slots[name].came()
         return [
             (slot, slot.miss(time.monotonic() - begun) if slot.name in missing else self._shown(slot)) for slot in slots
         ]

@@ -1,27 +1,32 @@
 """What an exporter is given: gathering by its own rules, and rendering with prefixes remembered for it."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from agentd.metrics.exposition import GZIP_INLINE, Format, Renderer, compress
 from agentd.metrics.family import Snapshot
+from agentd.metrics.frame import Frame, Layout, again
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.rules import Rules
-from agentd.metrics.workers import Workers
 
 
 class Outlet:
     """One exporter's way to the collectors."""
 
-    def __init__(self, gatherer: Gatherer, rules: Rules, workers: Workers) -> None:
+    def __init__(self, gatherer: Gatherer, rules: Rules) -> None:
         self._gatherer = gatherer
         self._rules = rules
-        self._workers = workers
+        self._layout: Layout | None = None
         self._renderers: dict[tuple[Format, tuple[tuple[str, str], ...]], Renderer] = {}
 
     async def gather(self, **keywords: Any) -> Snapshot:
         """Return a snapshot after this exporter's rules; keywords as for ``Gatherer.gather``."""
-        return await self._gatherer.gather(rules=self._rules, **keywords)
+        snapshot = await self._gatherer.gather(rules=self._rules, **keywords)
+        if isinstance(snapshot.families, Frame):
+            return snapshot
+        self._layout, values = again(self._layout, snapshot.families)
+        return Snapshot(self._layout.fill(values), snapshot.timestamp)
 
     async def render(
         self,
@@ -40,4 +45,5 @@ class Outlet:
             return body
         if len(body) <= GZIP_INLINE:
             return compress(body)
-        return await self._workers.run(compress, body)
+        # Not by the workers of the collectors, in which all threads may hang.
+        return await asyncio.to_thread(compress, body)

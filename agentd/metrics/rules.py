@@ -12,7 +12,7 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _GROUP = re.compile(r"\\(?:[1-9][0-9]?|g<[^>]*>)")
 _REMEMBERED = 10_000
-"""Names, or label sets of one name, after which what was remembered is forgotten: they may be made up without end."""
+"""Names after which what was remembered is forgotten: they may be made up without end."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,18 +114,15 @@ class _Plan:
         """Return the samples that stay."""
         if not self._rules:
             return samples
+        before = self._verdicts
+        if samples.keys() != before.keys():  # what did not come again is forgotten
+            self._verdicts = {key: before[key] if key in before else self._keeps(key) for key in samples}
         verdicts = self._verdicts
-        result = {}
-        for key, value in samples.items():
-            kept = verdicts.get(key)
-            if kept is None:
-                if len(verdicts) >= _REMEMBERED:
-                    verdicts.clear()
-                labels = dict(zip(self._label_names, key, strict=True))
-                kept = verdicts[key] = all(rule.keeps(labels) for rule in self._rules)
-            if kept:
-                result[key] = value
-        return result
+        return {key: value for key, value in samples.items() if verdicts[key]}
+
+    def _keeps(self, key: Labels) -> bool:
+        labels = dict(zip(self._label_names, key, strict=True))
+        return all(rule.keeps(labels) for rule in self._rules)
 
 
 class _Compiled:

@@ -26,6 +26,7 @@ ENDS = (Exception, SystemExit, asyncio.CancelledError)
 """What plugins may raise without ending more than their own run."""
 
 _ANSWERS = (Frame, list)
+_LATE = "late"
 
 NAMED = 100
 """Problems of a collector that are named in the log at most until it works again."""
@@ -104,11 +105,14 @@ class Slot:
         There is nothing where the run is done already (see ``inline``), and where it hangs.
         """
         if self._task is not None:
+            context = self.collector.context
+            if context.deadline is not None:  # the run may go on for whoever can wait longest
+                context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
             return self._settled
         self._begun = self._clock.monotonic()
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
         if self._threaded:
-            return self._follow(self._workers.run(self._collect))
+            return self._follow(self._in_thread())
         try:
             returned: Any = self.collector.collect()
             if type(returned) not in _ANSWERS and inspect.isawaitable(returned):
@@ -126,8 +130,12 @@ class Slot:
         """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
         self.timeouts += 1
         error = f"no answer within the {waited:.3g} s that the reader could wait"
-        self._say(logging.WARNING, "late", f"{error}; its series are left out")
+        self._say(logging.WARNING, _LATE, f"{error}; its series are left out")
         return Outcome("timed out", EMPTY, waited, self._clock.monotonic(), error=error)
+
+    def came(self) -> None:
+        """Note that the run ended before its reader's deadline: a later one that does not is told of again."""
+        self._named.discard(_LATE)
 
     async def stop(self) -> None:
         """End a run that is under way, without waiting for one that does not want to end."""
@@ -147,11 +155,14 @@ class Slot:
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
-    def _collect(self) -> Admitted:
+    async def _in_thread(self) -> Admitted:
+        answer = await self._workers.run(self._collect)
+        return answer if isinstance(answer, tuple) else await self._admit(answer)
+
+    def _collect(self) -> Admitted | Awaitable[Any]:
         returned: Any = self.collector.collect()
-        if inspect.iscoroutine(returned):
-            returned.close()
-            raise TypeError("collect() returned a coroutine in a worker thread: begin it with `async def`")
+        if type(returned) not in _ANSWERS and inspect.isawaitable(returned):  # to wait is the event loop's part
+            return returned
         return self._admission.admit(returned)
 
     async def _admit(self, returned: Awaitable[Any]) -> Admitted:
@@ -233,7 +244,13 @@ class Slot:
 
     def _say(self, level: int, problem: str, text: str, error: BaseException | None = None) -> None:
         # Once for each problem until the collector works again: the details may be others each time.
-        if problem not in self._named and len(self._named) < NAMED:
+        if problem not in self._named and len(self._named) <= NAMED:
             self._named.add(problem)
+            if len(self._named) > NAMED:
+                level, text, error = (
+                    logging.WARNING,
+                    "has other problems each time: no more are named until it works",
+                    None,
+                )
             show = error if self.collector.log.isEnabledFor(logging.DEBUG) else None
             self.collector.log.log(level, "%s", text, exc_info=show)

@@ -6,6 +6,7 @@ hangs in the kernel for ever does not keep the agent from ending.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -27,7 +28,7 @@ IDLE = 30.0
 
 
 class _Job:
-    __slots__ = ("arguments", "error", "function", "future", "result")
+    __slots__ = ("arguments", "cancelled", "error", "function", "future", "result")
 
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[object, ...], future: "asyncio.Future[Any]"
@@ -35,6 +36,7 @@ class _Job:
         self.function = function
         self.arguments = arguments
         self.future = future
+        self.cancelled = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -61,18 +63,25 @@ class Workers:
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Return what a function returns that is called in a worker thread.
 
-        Cancelling stops the waiting, not the function. Raises ``RuntimeError`` after ``close``.
+        Cancelling stops the waiting, and a function that has not begun; no other. Raises ``RuntimeError`` after
+        ``close``, and where there can be no thread.
         """
         if self._closed:
             raise RuntimeError("the agent is stopping: its workers take no more jobs")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(function, args, future))
-        if self._threads == 0:
+        job = _Job(function, args, future)
+        first = self._threads == 0
+        if first:
             self._add_thread(loop)
-        elif self._relief is None:
+        self._jobs.put(job)
+        if not first and self._relief is None:
             self._relief = loop.call_later(PATIENCE, self._relieve, loop)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            job.cancelled = True
+            raise
 
     def close(self) -> None:
         """Let the threads end that are not busy. Those that hang are left to themselves."""
@@ -87,13 +96,19 @@ class Workers:
         if self._jobs.empty() or self._closed:
             return
         if self._busy >= self._threads and self._threads < self._limit:
-            self._add_thread(loop)
+            with contextlib.suppress(RuntimeError):  # those that wait may still get their turn
+                self._add_thread(loop)
         self._relief = loop.call_later(PATIENCE, self._relieve, loop)
 
     def _add_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._threads += 1
-        threading.Thread(target=self._work, args=(loop,), name="agentd-worker", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=(loop,), name="agentd-worker", daemon=True).start()
+        except RuntimeError:  # no memory, or as many tasks as the service may have: the next job tries again
+            with self._lock:
+                self._threads -= 1
+            raise
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -109,6 +124,8 @@ class Workers:
                 with self._lock:
                     self._threads -= 1
                 return
+            if job.cancelled:
+                continue
             with self._lock:
                 self._busy += 1
             try:

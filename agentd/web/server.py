@@ -18,7 +18,7 @@ from agentd.web.table import Table
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN = 0.7
+SHUTDOWN = 0.5
 """Seconds that requests under way get to end when the server stops."""
 
 LOCAL = Principal("anonymous", frozenset({Scope.ADMIN}))
@@ -82,6 +82,8 @@ class WebServer:
         try:
             site = web.TCPSite(runner, host or None, port)
             await site.start()
+        except UnicodeError as error:  # as a host's name it cannot be looked up
+            raise ListenError(f"cannot listen on {shown}: {host!r} is no name of a host") from error
         except OSError as error:
             reason = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
             advice = ""

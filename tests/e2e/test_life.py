@@ -415,3 +415,31 @@ def test_log_that_cannot_be_written(start_agent):
     agent = start_agent(shell='exec "$@" >/dev/full 2>&1')
     assert agent.get("/metrics").status == 200
     assert agent.stop() in (0, 120), "120 is how Python itself says that it could not write all"
+
+
+def test_two_instances_of_one_exporter_answer_on_paths_of_their_own(start_agent):
+    """A second Prometheus exporter has its own path, rules and counters, and shares what can be there only once."""
+    second = (
+        '[exporters.small]\nplugin = "prometheus"\npath = "/small"\nrules = [{ action = "keep", name = "node_load1" }]'
+    )
+    agent = start_agent(f"[exporters.prometheus]\n{second}")
+    assert [name for name, _ in agent.get("/small").samples] == ["node_load1"]
+    answer = agent.get("/metrics")
+    assert answer.value("agentd_plugin_up", plugin="exporters.small") == 1
+    assert answer.value("promhttp_metric_handler_requests_total", code="200", plugin="exporters.small") == 1
+    assert answer.value("promhttp_metric_handler_requests_total", code="200") is not None
+    assert agent.get("/").status == 200
+
+
+def test_a_collector_that_waits_may_be_put_into_a_thread(start_agent):
+    """Isolation = "thread" works for those, too, that ask a worker themselves."""
+    agent = start_agent('[collectors.filesystem]\nisolation = "thread"')
+    assert agent.get("/metrics").value("agentd_collector_success", plugin="collectors.filesystem") == 1
+
+
+def test_a_name_that_is_none_cannot_be_listened_on(start_agent):
+    """A host that could not be a name of one is one clear line and exit status 1."""
+    agent = start_agent(arguments=("--listen", "a..b:1"), ready=False)
+    assert agent.process.wait(20) == 1
+    assert "is no name of a host" in agent.log()
+    assert len(agent.log().splitlines()) == 1

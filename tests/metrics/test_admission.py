@@ -316,6 +316,15 @@ def test_a_million_series_are_cut_off_at_the_budget():
     assert [(rejection.reason, rejection.subject) for rejection in rejections] == [("max_series", "big")]
 
 
+def test_buckets_count_as_the_series_that_they_are():
+    """A histogram of many buckets is over the budget as so many samples are, and is left out whole."""
+    many = Histogram(tuple((float(bound), 1.0) for bound in range(50)), 1.0, 1.0)
+    few = Histogram(((1.0, 1.0),), 1.0, 1.0)
+    families, rejections = Admission(20).admit([Family.histogram("a", "", {"x": many, "y": few}, ("l",)), GOOD])
+    assert families == [Family.histogram("a", "", {"y": few}, ("l",)), GOOD]
+    assert [(rejection.reason, rejection.subject) for rejection in rejections] == [("max_series", "a")]
+
+
 def test_a_budget_that_is_just_enough_is_enough():
     """As many series as there may be are no reason to complain."""
     families, rejections = Admission(2).admit([GOOD, Family.gauge("a", "", 1.0)])

@@ -14,17 +14,8 @@ from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rule, Rules
-from agentd.metrics.workers import Workers
 
 SNAPSHOT = Snapshot((Family.counter("a_total", "A.", {("x",): 1.0}, ("l",)),), 0.0)
-
-
-@pytest.fixture
-async def workers():
-    """Workers that end with the test."""
-    made = Workers()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -36,9 +27,9 @@ def gatherer():
 
 
 @pytest.fixture
-def outlet(gatherer, workers):
+def outlet(gatherer):
     """An outlet without rules."""
-    return Outlet(gatherer, Rules(), workers)
+    return Outlet(gatherer, Rules())
 
 
 async def test_a_snapshot_is_rendered_as_asked(outlet):
@@ -51,7 +42,7 @@ async def test_a_snapshot_is_rendered_as_asked(outlet):
         assert labelled == Renderer("text", {"site": "x"}).render(SNAPSHOT.families)
 
 
-async def test_large_bodies_are_compressed_elsewhere(outlet, workers, monkeypatch):
+async def test_large_bodies_are_compressed_elsewhere(outlet, monkeypatch):
     """What takes long leaves the event loop alone; small ones are not worth the way to a thread."""
     where = []
     compress = outlet_module.compress
@@ -73,10 +64,22 @@ async def test_renderings_at_once_do_not_disturb_each_other(outlet):
     assert bodies == [Renderer().render(snapshot.families) for snapshot in snapshots]
 
 
-async def test_gathering_goes_by_the_rules_of_the_exporter(gatherer, workers, outlet):
+async def test_gathering_goes_by_the_rules_of_the_exporter(gatherer, outlet):
     """Each outlet has its own, and they touch nobody else's."""
-    ruled = Outlet(gatherer, Rules([Rule(action="drop", name="a")]), workers)
+    ruled = Outlet(gatherer, Rules([Rule(action="drop", name="a")]))
+    assert (await ruled.gather()).families.layout is (await ruled.gather()).families.layout, "rendered anew each time"
     assert [family.name for family in (await ruled.gather()).families] == ["b"]
     assert [family.name for family in (await outlet.gather(deadline=1.0)).families] == ["a", "b"]
     with pytest.raises(LookupError):
         await ruled.gather(only={"nobody"})
+
+
+async def test_names_that_rules_bring_together_are_said(gatherer, caplog):
+    """Of two metrics that are renamed to one, the series that would be there twice is named in the log, once."""
+    ruled = Outlet(gatherer, Rules([Rule(action="rename", name="[ab]", to="one")]))
+    for _ in range(2):
+        [family] = (await ruled.gather()).families
+        assert (family.name, family.samples) == ("one", {(): 1.0})
+    assert [record.message for record in caplog.records] == [
+        "left out (duplicate): one: label values () were there already"
+    ]

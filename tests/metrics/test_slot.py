@@ -1,6 +1,7 @@
 """One collector's place: it runs once at a time, is given up when it hangs, and whatever it raises is its own."""
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from agentd.metrics.family import Family
-from agentd.metrics.slot import Slot
+from agentd.metrics.slot import NAMED, Slot
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Config, Context, NoData
 
@@ -285,12 +286,47 @@ async def test_a_collector_is_told_how_long_it_may_take(slot_for):
     assert 990 < left[1] <= 1000
 
 
-async def test_a_collector_in_a_thread_cannot_be_async(slot_for):
-    """The error says what to write in the place of a plain function that returns something to await."""
-    slot = slot_for("awaitable", lambda: GOOD, threaded=True)
-    outcome = await run(slot)
-    assert outcome.status == "failed"
-    assert "async def" in outcome.error
+async def test_a_collector_in_a_thread_may_return_something_to_await(slot_for):
+    """The waiting that a collector finds it has to do is done on the event loop, wherever it was called."""
+    outcome = await run(slot_for("awaitable", lambda: GOOD, threaded=True))
+    assert (outcome.status, outcome.frame) == ("ok", GOOD)
+
+
+async def test_who_joins_a_run_may_lengthen_it(slot_for, hang):
+    """A run that a hurried reader began goes on for one who can wait longer, within the collector's own timeout."""
+    slot = slot_for("thread", lambda: hang.wait() and GOOD, timeout=5.0)
+    now = time.monotonic()
+    slot.begin(now + 0.2)
+    first = slot.collector.context.deadline
+    slot.begin(now + 2.0)
+    second = slot.collector.context.deadline
+    slot.begin(now + 1000.0)
+    assert (first, second) == (pytest.approx(now + 0.2), pytest.approx(now + 2.0))
+    assert slot.collector.context.deadline == pytest.approx(now + 5.0, abs=0.5)
+
+
+async def test_a_late_answer_is_told_again_after_one_in_time(slot_for, caplog):
+    """A reader that could not wait is told of once, and again when an answer has come in time meanwhile."""
+    slot = slot_for("thread", lambda: GOOD)
+    slot.miss(0.1)
+    slot.miss(0.1)
+    slot.came()
+    slot.miss(0.1)
+    assert len([record for record in caplog.records if "no answer within" in record.message]) == 2
+
+
+async def test_problems_without_end_come_to_an_end_in_the_log(slot_for, caplog):
+    """A collector that fails with another text each time is named a hundred times, and that this is all is said."""
+    texts = (f"problem {number}" for number in itertools.count())
+
+    def fail():
+        raise ValueError(next(texts))
+
+    slot = slot_for("inline", fail)
+    for _ in range(NAMED + 50):
+        await run(slot)
+    assert len(caplog.records) == NAMED + 1
+    assert "no more are named" in caplog.records[-1].message
 
 
 async def test_rejections_are_counted_each_time_and_named_once(slot_for, caplog):

@@ -122,6 +122,36 @@ async def test_what_would_end_more_than_the_call_comes_back_as_an_error(workers,
     assert await workers.run(int, "7") == 7
 
 
+async def test_what_was_cancelled_before_it_began_does_not_begin(hang):
+    """A job that waits behind another is not done when nobody waits for it any more."""
+    workers, ran = Workers(limit=1), []
+    first, second = asyncio.create_task(workers.run(hang.wait)), asyncio.create_task(workers.run(ran.append, 1))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    hang.set()
+    await first
+    assert await workers.run(int, "7") == 7
+    assert ran == []
+    workers.close()
+
+
+async def test_a_thread_that_cannot_be_had_is_asked_for_again(monkeypatch):
+    """Where the system gives no thread the job fails, and the next one gets its own."""
+    workers = Workers()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await workers.run(int, "7")
+    assert workers.threads == 0
+    assert await asyncio.wait_for(workers.run(int, "7"), 10) == 7
+    workers.close()
+
+
+def refuse(_thread):
+    raise RuntimeError("can't start new thread")
+
+
 async def test_cancelling_ends_the_waiting_alone(workers, hang):
     """The function goes on, what it returns then is dropped, and the thread is good for others."""
     begun, ended = threading.Event(), threading.Event()

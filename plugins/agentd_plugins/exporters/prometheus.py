@@ -6,7 +6,19 @@ from html import escape
 
 from aiohttp import web
 
-from agentd.plugin import Config, Exporter, Family, Layout, Principal, Route, Scope, counter, gauge, hookimpl
+from agentd.plugin import (
+    Config,
+    Exporter,
+    Family,
+    Layout,
+    Principal,
+    Route,
+    Scope,
+    UnknownCollectorError,
+    counter,
+    gauge,
+    hookimpl,
+)
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -38,8 +50,10 @@ class Prometheus(Exporter[PrometheusConfig]):
 
     name = "prometheus"
 
-    requests = counter("promhttp_metric_handler_requests_total", "Scrapes by the status of their answer.", ("code",))
-    in_flight = gauge("promhttp_metric_handler_requests_in_flight", "Scrapes that are being answered now.")
+    requests = counter(
+        "promhttp_metric_handler_requests_total", "Scrapes by the status of their answer.", ("code", "plugin")
+    )
+    in_flight = gauge("promhttp_metric_handler_requests_in_flight", "Scrapes that are being answered now.", ("plugin",))
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]  # handed on as they came
@@ -58,8 +72,10 @@ class Prometheus(Exporter[PrometheusConfig]):
     def about(self) -> Iterable[Family]:
         """Return the counters of scrapes, under the names that Prometheus's own client libraries use."""
         if len(self._answered) + 1 != self._layout.series:
-            codes = self.requests(dict.fromkeys(self._answered, 0.0))
-            self._layout = Layout([codes, self.in_flight(0.0)])
+            # Of several instances, those with names of their own are told apart by them.
+            name = self.context.name if self.context.name != f"exporters.{self.name}" else None
+            codes = self.requests({(code, name): 0.0 for code in self._answered})
+            self._layout = Layout([codes, self.in_flight({(name,): 0.0})])
         return self._layout.fill([*map(float, self._answered.values()), float(self._in_flight)])
 
     async def scrape(self, request: web.BaseRequest, _principal: Principal) -> web.Response:
@@ -89,7 +105,7 @@ class Prometheus(Exporter[PrometheusConfig]):
                 exclude=frozenset(exclude),
                 deadline=deadline(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds", "")),
             )
-        except LookupError as error:
+        except UnknownCollectorError as error:
             return web.Response(status=400, text=f"collect[]: no collector named {str(error)[:100]} is enabled\n")
         openmetrics, gzip = self._negotiate(
             request.headers.get("Accept", ""), request.headers.get("Accept-Encoding", "")

@@ -37,10 +37,13 @@ Place = tuple[int, bytes]
 Answers = dict[Place, os.statvfs_result | str | None]
 """What statvfs gave for each place, or the text of its error; None where it hangs."""
 
-PROMPT = frozenset({"ext2", "ext3", "ext4", "xfs", "vfat", "tmpfs", "ramfs"})
-"""Local file systems that keep their numbers in memory: statvfs waits for no device once these are known."""
+PROMPT = frozenset({"ext2", "ext3", "ext4", "vfat", "tmpfs", "ramfs"})
+"""Local file systems that keep their numbers in memory: statvfs waits for no device once these are known.
 
-PASSABLE = PROMPT | {"btrfs", "devtmpfs", "f2fs", "overlay", "proc", "rootfs", "squashfs", "sysfs"}
+Not xfs, whose statfs has waited in some kernels for inodes that were being freed.
+"""
+
+PASSABLE = PROMPT | {"btrfs", "xfs", "devtmpfs", "f2fs", "overlay", "proc", "rootfs", "squashfs", "sysfs"}
 """File systems in which the way to a mount point, which the kernel keeps in memory, asks no server or other process."""
 
 

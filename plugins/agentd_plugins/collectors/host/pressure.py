@@ -50,7 +50,9 @@ class Pressure(Collector[Config]):
                 seconds[resource, share] = value
         told = [key for key in self.totals if key in seconds]
         if not told:
-            raise NoData("the kernel has no pressure stall information: it needs Linux 4.20, CONFIG_PSI and psi=1")
+            raise NoData(
+                "the kernel has no pressure stall information, or it is switched off: Linux 4.20, CONFIG_PSI, psi=1"
+            )
         if told != self._told:
             self._told = told
             self._layout = Layout(self.totals[key](0.0) for key in told)
@@ -59,13 +61,12 @@ class Pressure(Collector[Config]):
     def _read(self, resource: str) -> bytes:
         try:
             return self.host.proc(f"pressure/{resource}")
-        except FileNotFoundError:  # and no running kernel gets one: it need not be looked for again
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
+                raise
+            # Not there, or switched off; neither changes before the next boot, so it need not be asked for again.
             self._resources = tuple(name for name in self._resources if name != resource)
             return b""
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:  # compiled in, but switched off at boot
-                raise NoData("pressure stall information is switched off: boot the kernel with psi=1") from None
-            raise
 
 
 def parse(text: bytes) -> dict[bytes, float]:

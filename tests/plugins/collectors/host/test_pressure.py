@@ -50,7 +50,7 @@ def test_collect_tells_what_an_older_kernel_has(tmp_path):
 
 def test_collect_has_no_data_without_psi(tmp_path):
     """A kernel without pressure stall information is no failure: there is nothing to tell."""
-    with pytest.raises(NoData, match="needs Linux"):
+    with pytest.raises(NoData, match="no pressure stall information"):
         Pressure(context=Context(host=Host(HostPaths(procfs=str(tmp_path))))).collect()
 
 
@@ -58,6 +58,24 @@ def test_collect_has_no_data_where_psi_is_switched_off():
     """The kernel's EOPNOTSUPP says that it was switched off at boot."""
     with pytest.raises(NoData, match="switched off"):
         Pressure(context=Context(host=RefusingHost(errno.EOPNOTSUPP))).collect()
+
+
+def test_one_resource_that_is_switched_off_leaves_the_others(tmp_path):
+    """The kernel may refuse the file of interrupts alone; it is not asked for again."""
+
+    class Partly(Host):
+        asked = 0
+
+        def proc(self, name):
+            if name == "pressure/irq":
+                self.asked += 1
+                raise OSError(errno.EOPNOTSUPP, "not supported")
+            return LINE % 1_000_000
+
+    collector = Pressure(context=Context(host=Partly(HostPaths(procfs=str(tmp_path)))))
+    for _ in range(2):
+        assert len(collector.collect()) == 3
+    assert collector.host.asked == 1
 
 
 def test_collect_fails_on_any_other_error():
