@@ -60,9 +60,9 @@ class Registry:
 
     def defaults(self, kind: str) -> Sequence[str]:
         """Return the plugins that run without being configured: bundled ones, and collectors in plugin folders."""
-        from agentd_plugins import DEFAULTS
+        from agentd_plugins import defaults
 
-        return (*DEFAULTS.get(kind, ()), *(name for local, name in self._local if local == kind == "collectors"))
+        return (*defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
 
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""

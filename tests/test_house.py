@@ -116,7 +116,7 @@ def test_the_core_knows_no_plugin():
             if imported.startswith("agentd_plugins"):
                 assert (module, imported) in {
                     ("agentd.registry", "agentd_plugins"),
-                    ("agentd.registry", "agentd_plugins.DEFAULTS"),
+                    ("agentd.registry", "agentd_plugins.defaults"),
                 }
 
 

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -314,3 +316,13 @@ def test_a_hook_that_fails_is_named_once_and_skipped(folder, body, caplog):
     (message,) = errors(caplog)
     assert "bad" in message
     assert "agentd_families" in message
+
+
+@pytest.mark.parametrize(("procfs", "runs"), [(True, "cpu"), (False, "psutil")])
+def test_what_runs_by_default_depends_on_procfs(monkeypatch, procfs, runs):
+    """Where there is no /proc, psutil serves what the collectors of the kernel's files would, and never both do."""
+    monkeypatch.setattr(Path, "exists", lambda path: procfs if str(path) == "/proc/stat" else os.path.exists(path))
+    names = Registry().defaults("collectors")
+    assert runs in names
+    assert ("psutil" in names) != ("meminfo" in names)
+    assert set(names) <= set(Registry().names("collectors"))

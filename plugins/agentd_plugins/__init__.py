@@ -1,5 +1,7 @@
 """The plugins that come with agentd, and which of them are on by default."""
 
+from pathlib import Path
+
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "collectors": (
         "bonding",
@@ -27,3 +29,14 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "exporters": ("prometheus",),
 }
 """By kind, the names of the plugins that run without being configured: those that node_exporter enables by default."""
+
+WITHOUT_PROCFS: dict[str, tuple[str, ...]] = {
+    "collectors": ("battery", "os", "psutil", "sensors", "textfile", "time", "uname"),
+    "exporters": ("prometheus",),
+}
+"""The same for systems that have no /proc, on which psutil asks in other ways."""
+
+
+def defaults(kind: str) -> tuple[str, ...]:
+    """Return the names of the plugins of a kind that run on this system without being configured."""
+    return (DEFAULTS if Path("/proc/stat").exists() else WITHOUT_PROCFS).get(kind, ())
