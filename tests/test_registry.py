@@ -321,7 +321,7 @@ def test_a_hook_that_fails_is_named_once_and_skipped(folder, body, caplog):
 @pytest.mark.parametrize(("procfs", "runs"), [(True, "cpu"), (False, "psutil")])
 def test_what_runs_by_default_depends_on_procfs(monkeypatch, procfs, runs):
     """Where there is no /proc, psutil serves what the collectors of the kernel's files would, and never both do."""
-    monkeypatch.setattr(Path, "exists", lambda path: procfs if str(path) == "/proc/stat" else os.path.exists(path))
+    monkeypatch.setattr(Path, "exists", lambda path: procfs if str(path) == "/proc/stat" else os.path.exists(path))  # noqa: PTH110
     names = Registry().defaults("collectors")
     assert runs in names
     assert ("psutil" in names) != ("meminfo" in names)
