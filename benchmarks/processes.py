@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -106,19 +107,29 @@ def agentd(configuration: str = "", *arguments: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def node_exporter(collectors: tuple[str, ...]) -> Iterator[Server]:
+def node_exporter(collectors: tuple[str, ...], *further: str) -> Iterator[Server]:
     """Run Debian's node_exporter with these collectors alone."""
     port = free_port()
-    flags = [f"--collector.{name}" for name in collectors]
-    program = shutil.which("prometheus-node-exporter")
-    if program is None:
-        raise SystemExit("this benchmark needs the Debian package prometheus-node-exporter")
-    command = [program, "--collector.disable-defaults", *flags, f"--web.listen-address=127.0.0.1:{port}"]
+    flags = [*(f"--collector.{name}" for name in collectors), *further]
+    command = [_node_exporter(), "--collector.disable-defaults", *flags, f"--web.listen-address=127.0.0.1:{port}"]
     server = Server(command, port, "/metrics", {})
     try:
         yield server
     finally:
         server.stop()
+
+
+def offered() -> frozenset[str]:
+    """Return the names of the collectors that Debian's node_exporter has."""
+    done = subprocess.run([_node_exporter(), "--help"], capture_output=True, text=True, check=False)
+    return frozenset(re.findall(r"--(?:\[no-\])?collector\.(\w+) ", done.stdout + done.stderr))
+
+
+def _node_exporter() -> str:
+    program = shutil.which("prometheus-node-exporter")
+    if program is None:
+        raise SystemExit("this benchmark needs the Debian package prometheus-node-exporter")
+    return program
 
 
 @contextlib.contextmanager

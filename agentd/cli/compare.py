@@ -47,7 +47,8 @@ class Seen:
             for sample in family.samples:
                 if not OF_THEMSELVES.fullmatch(sample.name):
                     self.kinds[sample.name] = kinds.get(family.name, "untyped")
-                    series = sample.name, frozenset(sample.labels.items())
+                    # To Prometheus, an empty label is none.
+                    series = sample.name, frozenset(pair for pair in sample.labels.items() if pair[1])
                     self.values.setdefault(series, []).append(sample.value)
 
 

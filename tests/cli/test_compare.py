@@ -112,6 +112,11 @@ def test_all_that_users_would_notice_is_found():
     ]
 
 
+def test_an_empty_label_is_none():
+    """Series that differ by an empty label alone are the same to Prometheus, and here."""
+    assert differences(seen('a{x="1",y=""} 1\n'), seen('a{x="1"} 1\n')).alike == ["a"]
+
+
 def test_more_is_harmless():
     """An agent that tells all that the other tells, and something beside it, takes nothing away."""
     assert differences(seen("a 1\n"), seen("a 1\nb 2\n")).harmless
