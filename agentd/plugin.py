@@ -192,6 +192,8 @@ class Collector(Plugin[C]):
     """Whether a plain ``collect`` may wait for a disk, a device or a network: it then runs in a worker thread. One that
     reads kernel memory only sets False, and is called where the agent's other work is done: it must not wait at all,
     but may return something to await where it finds that it has to."""
+    foreign: ClassVar[bool] = False
+    """Whether it tells what others have written: where that clashes with what agentd finds itself, it is left out."""
     interval: ClassVar[float | None] = None
     """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
 

@@ -9,18 +9,24 @@ from agentd import ending
 from agentd.cli import LEAVE_WITHIN, common, fail
 from agentd.cli.loading import load
 from agentd.config import Origin, Settings, find, read
+from agentd.options import Duration
 from agentd.registry import Registry
 
 
 @click.command("collect")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds after which the rest is printed.")
+@click.option("--timeout", default="30s", show_default=True, help="When to print the rest without what hangs.")
 @common
-def command(names: tuple[str, ...], timeout: float, config_file: str | None, **options: object) -> None:
+def command(names: tuple[str, ...], timeout: str, config_file: str | None, **options: object) -> None:
     """Collect once and print the metrics in the Prometheus text format; of the collectors NAME, or of all enabled ones.
 
-    A collector that is named need not be enabled. Ends with status 1 where a collector fails.
+    A collector that is named need not be enabled. The rules of exporters are not applied. Ends with status 1 where a
+    collector fails.
     """
+    try:
+        seconds = float(timeout) if timeout.replace(".", "", 1).isdigit() else Duration.parse(timeout)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timeout") from None
     extra: dict[tuple[str, ...], tuple[object, Origin]] = {}
     if names:
         section = read(find(config_file)).values.get("collectors")
@@ -29,7 +35,7 @@ def command(names: tuple[str, ...], timeout: float, config_file: str | None, **o
             extra["collectors", "enable"] = ([*enabled, *names], Origin("the command line"))
     settings, registry = load(config_file, options, log_level="warning", extra=extra)
     with asyncio.Runner() as runner:
-        failed = runner.run(collect(settings, registry, names, timeout))
+        failed = runner.run(collect(settings, registry, names, seconds))
         timer = ending.within(LEAVE_WITHIN, 1 if failed else 0)
     timer.cancel()
     if failed:
@@ -69,5 +75,8 @@ async def collect(settings: Settings, registry: Registry, names: tuple[str, ...]
     for running in runnings:
         await instances.stop(running)
     workers.close()
+    for slot in slots:
+        if slot is not None and slot.name in names and slot.last is not None and slot.last.status == "no data":
+            click.echo(f"agentd: {slot.name} has nothing to tell: {slot.last.error}", err=True)
     bad = {slot.name for slot in slots if slot and (slot.last is None or slot.last.status in ("failed", "timed out"))}
     return sorted(bad | {running.instance.name for running in runnings if not running.up})

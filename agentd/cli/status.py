@@ -63,7 +63,7 @@ def show(status: Status) -> None:
     table = Table(box=None, pad_edge=False)
     longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
     table.add_column("plugin", no_wrap=True, min_width=longest)
-    for heading in ("up", "last run", "ms", "series", "timeouts", "why", "error"):
+    for heading in ("up", "last run", "ms", "series", "timeouts", "why"):
         table.add_column(heading, overflow="fold")
     for plugin in status.plugins:
         milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
@@ -75,8 +75,10 @@ def show(status: Status) -> None:
             "" if plugin.series is None else str(plugin.series),
             str(plugin.timeouts or ""),
             plugin.reason,
-            plugin.error,
         )
     Console(markup=False, emoji=False, highlight=False).print(table)
+    for plugin in status.plugins:
+        if plugin.error:
+            click.echo(f"{plugin.plugin}: {plugin.error}")
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")

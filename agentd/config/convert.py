@@ -53,7 +53,7 @@ class _Conversion:
     def struct(self, type_: type[msgspec.Struct], table: object, path: Path, also: tuple[str, ...] = ()) -> Any:
         before = len(self._problems)
         values = self.fields(type_, table, path, also)
-        if len(self._problems) > before or (self._document.problems and not values.keys() >= _required(type_)):
+        if len(self._problems) > before or (self._document.problems and not values.keys() >= required(type_)):
             return None
         try:
             return type_(**values)
@@ -179,7 +179,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"no such option; there are: {', '.join(candidates)}"
 
 
-def _required(type_: type[msgspec.Struct]) -> set[str]:
+def required(type_: type[msgspec.Struct]) -> set[str]:
+    """Return the keys without a default."""
     return {field.name for field in msgspec.structs.fields(type_) if field.required}
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from agentd.config.convert import to_fields, to_struct, unknown_key
+from agentd.config.convert import required, to_fields, to_struct, unknown_key
 from agentd.config.problems import ConfigError, Problem, suggest
 from agentd.config.settings import (
     AgentSettings,
@@ -64,7 +64,8 @@ def core(
             problems.append(document.problem(("agent", "labels", label), message))
     for index, address in enumerate(web.listen):
         try:
-            parse_address(address)
+            if parse_address(address)[1] and address in web.listen[:index]:
+                raise ValueError("this address is there twice")
         except ValueError as error:
             path = ("web", "listen", str(index))
             problems.append(document.problem(path, f"{error}; found {found(address)}"))
@@ -179,6 +180,12 @@ class _Kind:
         if not known or plugin not in self._known:
             return None
         type_ = self._catalog.config_type(self._kind, plugin)
+        lacking = (
+            sorted(required(type_)) if type_ is not None and reason == "default" and name not in self._sections else []
+        )
+        if lacking:  # a file that somebody put into a plugin folder must not keep the agent from starting
+            self.disabled[f"{self._kind}.{name}"] = f"needs {', '.join(lacking)} in [{self._kind}.{name}]"
+            return None
         options = {key: value for key, value in section.items() if key not in reserved}
         config = None
         if type_ is not None:

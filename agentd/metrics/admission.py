@@ -49,7 +49,7 @@ class Admission:
             values = list(returned.values)
             if returned.layout is self._filled and _FLOATS.issuperset(map(type, values)):
                 return Frame(self._layout, values), []
-        elif not isinstance(returned, Iterable):
+        elif not isinstance(returned, Iterable) or isinstance(returned, str | bytes | bytearray | Mapping | Family):
             raise TypeError(f"expected a list of families, found {short(returned)}")
         elif self._plain:
             rest = iter(returned)

@@ -108,8 +108,10 @@ class Gatherer:
         """
         slots = self._selected(only, exclude)
         outcomes = await self._outcomes(slots, deadline)
-        parts = [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None]
+        # Of two that claim one series, the first wins: collectors, then the agent, then what others have written.
+        parts = [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None and not slot.foreign]
         parts += [("", frame) for frame in self._told(outcomes)]
+        parts += [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None and slot.foreign]
         families = self._unite(parts)
         if not rules:
             return Snapshot(families, time.time())

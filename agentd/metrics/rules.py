@@ -38,7 +38,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for label in self.labels:
             if not _LABEL.fullmatch(label) or label == "__name__":
                 raise ValueError(f'{label!r} is no label; patterns for names stand in "name"')
-        if (self.action == "rename") != bool(self.to):
+        if self.action == "rename" and not self.to:
+            raise ValueError('action "rename" needs "to", the new name')
+        if self.to and self.action != "rename":
             raise ValueError('"to" belongs to action "rename", and to no other')
         if self.action == "rename":
             self._check_new_name()

@@ -71,6 +71,7 @@ class Slot:
         self.collector = collector
         self.name = name
         self.key = collector.context.name
+        self.foreign = collector.foreign
         self.timeout = timeout
         self.interval = interval
         self.last: Outcome | None = None

@@ -129,7 +129,8 @@ class WebServer:
             return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
         principal = principal_of(request)
         if not principal.may(route.scope):
-            return web.Response(status=403, text=f"{principal.name} lacks the scope {route.scope} that this needs\n")
+            text = f"only for this machine: {principal.name} lacks the scope {route.scope} that it takes elsewhere\n"
+            return web.Response(status=403, text=text)
         if parts:
             with warnings.catch_warnings():  # aiohttp would like keys of a type that its older versions do not have
                 warnings.simplefilter("ignore")

@@ -139,9 +139,7 @@ def test_version(command):
     assert result.stdout.startswith("agentd, version ")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["colect"], ["run", "--nonsense"], ["collect", "--timeout", "soon"], ["config", "x"]]
-)
+@pytest.mark.parametrize("arguments", [["colect"], ["run", "--nonsense"], ["config", "x"]])
 def test_what_there_is_not(command, arguments):
     """A command or option that there is not is a usage error: exit status 2, and a line that names it."""
     result = command(*arguments)
@@ -257,9 +255,20 @@ def test_collect_one_that_does_not_want_to_end(command, configured):
 
 
 def test_collect_where_the_machine_lacks_the_thing(command, configured):
-    """That there is nothing to collect is no failure."""
-    result = command("collect", "local", "--config", configured("[collectors.local]\nmode = 'lacks'"))
-    assert (result.returncode, result.stderr) == (0, "")
+    """That there is nothing to collect is no failure, and is said of a collector that was asked for by name."""
+    configuration = configured("[collectors.local]\nmode = 'lacks'")
+    result = command("collect", "local", "--config", configuration)
+    assert (result.returncode, result.stderr) == (0, "agentd: local has nothing to tell: no such thing here\n")
+    assert "local has nothing to tell" not in command("collect", "--config", configuration).stderr
+
+
+def test_collect_takes_a_duration(command):
+    """The timeout is a duration as everywhere, and a bare number of seconds."""
+    for timeout in ("20s", "20", "0.5m"):
+        assert command("collect", "loadavg", "--timeout", timeout).returncode == 0
+    result = command("collect", "--timeout", "soon")
+    assert result.returncode == 2
+    assert "--timeout: expected a duration with its unit" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", ["collect", "plugins", "config default", "config schema", "plugins cpu"])

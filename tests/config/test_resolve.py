@@ -64,6 +64,28 @@ def resolved(tmp_path):
     return resolved
 
 
+def test_a_default_that_needs_an_option_does_not_run_without_it(tmp_path):
+    """A plugin that runs by being there is off while a required option is missing, with the reason, and on with it."""
+
+    class Local(Plugins):
+        def defaults(self, kind):
+            return (*super().defaults(kind), "http") if kind == "collectors" else super().defaults(kind)
+
+    (tmp_path / "agentd.toml").write_text("")
+    settings = resolve(read(tmp_path / "agentd.toml"), Local())
+    assert settings.disabled["collectors.http"] == "needs url in [collectors.http]"
+    assert "http" not in [one.name for one in settings.instances]
+    (tmp_path / "agentd.toml").write_text('[collectors.http]\nurl = "http://localhost/"\n')
+    assert "http" in [one.name for one in resolve(read(tmp_path / "agentd.toml"), Local()).instances]
+
+
+def test_an_address_that_is_there_twice_is_an_error(problems):
+    """The second of two equal addresses would find its port taken, by the agent itself."""
+    assert problems('[web]\nlisten = [":1", "127.0.0.1:0", "127.0.0.1:0", ":1"]') == [
+        'agentd.toml:2: web.listen[3]: this address is there twice; found ":1"'
+    ]
+
+
 @pytest.fixture
 def problems(resolved, tmp_path):
     def problems(text, **files):
@@ -253,7 +275,7 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
         'agentd.toml:18: collectors.http.url: required, and not set; for example: url = "http://localhost:8080/"',
         'agentd.toml:19: collectors.http.password: expected a text, or better { file = "PATH" } or { env = "NAME" }',
         'agentd.toml:21: colector: no such section. Did you mean "collectors"?',
-        'agentd.toml:26: exporters.prometheus.rules[1]: "to" belongs to action "rename", and to no other',
+        'agentd.toml:26: exporters.prometheus.rules[1]: action "rename" needs "to", the new name',
     ]
 
 

@@ -316,6 +316,13 @@ def test_a_million_series_are_cut_off_at_the_budget():
     assert [(rejection.reason, rejection.subject) for rejection in rejections] == [("max_series", "big")]
 
 
+@pytest.mark.parametrize("answer", ["hello", b"hello", {"a": 1.0}, GOOD, 5, None])
+def test_an_answer_that_is_no_list_is_a_failure(answer):
+    """A text or a mapping can be iterated, too, but is no answer: it is a failure, not a success without series."""
+    with pytest.raises(TypeError, match="expected a list of families, found"):
+        Admission(20).admit(answer)
+
+
 def test_buckets_count_as_the_series_that_they_are():
     """A histogram of many buckets is over the budget as so many samples are, and is left out whole."""
     many = Histogram(tuple((float(bound), 1.0) for bound in range(50)), 1.0, 1.0)

@@ -227,6 +227,17 @@ async def test_what_two_collectors_claim_is_the_first_ones(gatherer_of, caplog):
     assert sorted(record.name for record in caplog.records) == ["agentd.collectors.two", "agentd.metrics.gather"]
 
 
+async def test_what_others_have_written_gives_way(gatherer_of):
+    """A collector of what others have written takes no series from a later collector, nor from the agent."""
+    theirs = Told("aaa", [*tells("a", 1.0), *tells("own", 1.0), *tells("c", 1.0)])
+    theirs.foreign = True
+    gatherer = gatherer_of(theirs, Told("two", tells("a", 2.0)))
+    gatherer.sources = [lambda: Frame.of(tells("own", 2.0))]
+    for _ in range(2):
+        found = series(await gatherer.gather())
+        assert (found[("a",)], found[("own",)], found[("c",)]) == (2.0, 2.0, 1.0)
+
+
 async def test_rules_are_applied_to_what_a_reader_gets(gatherer_of):
     """They belong to the reader: another one gets all of it, and what they make equal is shown once."""
     gatherer = gatherer_of(Told("one", [*tells("a"), *tells("b", 2.0), *tells("c")]))

@@ -212,7 +212,7 @@ def test_one_name_with_other_labels_is_decided_anew():
             "'__name__' is no label; patterns for names stand in \"name\"",
         ),
         ({"action": "drop", "to": "x"}, '"to" belongs to action "rename", and to no other'),
-        ({"action": "rename"}, '"to" belongs to action "rename", and to no other'),
+        ({"action": "rename"}, 'action "rename" needs "to"'),
         ({"action": "rename", "to": "x", "labels": {"a": "b"}}, 'action "rename" goes by name: it takes no "labels"'),
         ({"action": "rename", "to": "a b"}, "\"to\" is 'a b', which is no valid metric name"),
         ({"action": "rename", "to": "9a"}, "\"to\" is '9a', which is no valid metric name"),

@@ -208,7 +208,10 @@ async def test_scopes_are_asked_for(serve):
     passed_on = "X-Forwarded-For: 127.0.0.1\r\n"
     assert await ask(server, "/open", headers=passed_on) == (200, "metrics:read")
     assert await ask(server, "/metrics", headers=passed_on) == (200, "metrics:read")
-    assert await ask(server, "/admin", headers=passed_on) == (403, "anonymous lacks the scope admin that this needs\n")
+    assert await ask(server, "/admin", headers=passed_on) == (
+        403,
+        "only for this machine: anonymous lacks the scope admin that it takes elsewhere\n",
+    )
 
 
 def principal(peer, headers=(), family=socket.AF_INET):

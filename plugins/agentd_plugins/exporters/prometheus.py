@@ -39,10 +39,15 @@ class PrometheusConfig(Config):
     """Scrapes that are answered at once; further ones get a 503. 0: no limit."""
 
     def __post_init__(self) -> None:
+        wrong = []
         if not self.path.startswith("/") or "{" in self.path or self.path == "/":
-            raise ValueError(f'path must begin with "/" and name a page, such as "/metrics"; found "{self.path}"')
+            wrong.append(f'path must begin with "/" and name a page, such as "/metrics"; found "{self.path}"')
+        if self.path in ("/livez", "/readyz") or self.path.startswith("/api/"):
+            wrong.append(f"path is {self.path}, which the agent itself answers")
         if self.max_requests < 0:
-            raise ValueError(f"max_requests must be 0 or more, found {self.max_requests}")
+            wrong.append(f"max_requests must be 0 or more, found {self.max_requests}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
 
 class Prometheus(Exporter[PrometheusConfig]):

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from agentd.plugin import Config, Duration, Exporter, Family, counter, gauge, hookimpl
 
+HEADING = "# Written by agentd, process {}; its own collector textfile leaves this file alone.\n"
+
 
 class TextfileConfig(Config):
     """Options of the textfile exporter."""
@@ -22,10 +24,13 @@ class TextfileConfig(Config):
     """Time between two writes."""
 
     def __post_init__(self) -> None:
+        wrong = []
         if not self.path.endswith(".prom"):
-            raise ValueError(f'path must end in ".prom", or no textfile collector will read it; found "{self.path}"')
+            wrong.append(f'path must end in ".prom", or no textfile collector will read it; found "{self.path}"')
         if self.interval < 1:
-            raise ValueError("interval must be at least 1s")
+            wrong.append("interval must be at least 1s")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
 
 class Textfile(Exporter[TextfileConfig]):
@@ -75,7 +80,7 @@ class Textfile(Exporter[TextfileConfig]):
         try:
             snapshot = await self.gather(deadline=min(10.0, self.config.interval))
             body = await self.render(snapshot, labels=self.context.labels)
-            await self.in_worker(write_atomically, Path(self.config.path), body)
+            await self.in_worker(write_atomically, Path(self.config.path), HEADING.format(os.getpid()).encode() + body)
         except Exception as error:  # noqa: BLE001  # whatever fails now may work the next time
             self._failed += 1
             why = error.strerror if isinstance(error, OSError) else None

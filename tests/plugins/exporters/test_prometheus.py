@@ -164,3 +164,10 @@ def test_limit_that_is_none():
     """A negative limit of scrapes is refused."""
     with pytest.raises(ValueError, match="max_requests must be 0 or more"):
         PrometheusConfig(max_requests=-1)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/v1/status"])
+def test_paths_of_the_agent_are_refused(path):
+    """What the agent answers itself cannot be the path of the metrics; all that is wrong is said at once."""
+    with pytest.raises(ValueError, match="which the agent itself answers; max_requests must be 0 or more"):
+        PrometheusConfig(path=path, max_requests=-1)

@@ -42,6 +42,8 @@ async def test_whole_snapshot_is_written(tmp_path):
     plugin = exporter(tmp_path / "agentd.prom")
     await plugin._once()
     text = (tmp_path / "agentd.prom").read_text()
+    heading, text = text.split("\n", 1)
+    assert heading.startswith(f"# Written by agentd, process {os.getpid()};")
     assert text == '# HELP told Told.\n# TYPE told gauge\ntold{which="a"} 1.0\ntold{which="b"} 2.0\n'
     assert stat.S_IMODE((tmp_path / "agentd.prom").stat().st_mode) == 0o644
     assert told(plugin) == {
@@ -64,15 +66,25 @@ async def test_labels_of_the_agent_are_on_every_sample(tmp_path):
     assert samples == {"plain": LABELS, "own": {**LABELS, "site": "here"}}
 
 
-async def test_textfile_collector_reads_it_back(tmp_path):
+async def test_textfile_collector_reads_it_back(tmp_path, monkeypatch):
     """What one agent writes, the textfile collector of another one reads: the same names, labels and values."""
     await exporter(tmp_path / "agentd.prom", labels=LABELS)._once()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
     families = {family.name: family for family in Collector(CollectorConfig(directory=[str(tmp_path)])).collect()}
     assert families["node_textfile_scrape_error"].samples == {(): 0.0}
     read = families["told"]
     assert (read.kind, read.help) == ("gauge", "Told.")
     samples = {frozenset(zip(read.label_names, key, strict=True)): value for key, value in read.samples.items()}
     assert samples == {frozenset({"which": which, **LABELS}.items()): n for which, n in (("a", 1.0), ("b", 2.0))}
+
+
+async def test_an_agent_does_not_read_what_it_wrote(tmp_path, caplog):
+    """A collector that reads the folder into which its own agent writes leaves that file alone, and says so."""
+    await exporter(tmp_path / "agentd.prom")._once()
+    families = {family.name: family for family in Collector(CollectorConfig(directory=[str(tmp_path)])).collect()}
+    assert "told" not in families
+    assert families["node_textfile_scrape_error"].samples == {(): 1.0}
+    assert "this agent itself has written it" in caplog.text
 
 
 def test_reader_never_sees_half_a_file(tmp_path):

@@ -10,6 +10,9 @@ from pathlib import Path
 from agentd.plugin import Collector, Config, Context, Family, Frame, Labels, Value, gauge, hookimpl
 from agentd_plugins.collectors.host import _textformat
 
+OWN = b"# Written by agentd, process %d;"
+"""How the files of the exporter textfile begin."""
+
 LARGEST = 64 * 2**20
 """Bytes that a file may have: reading one takes several times its size in memory."""
 
@@ -36,6 +39,7 @@ class Textfile(Collector[TextfileConfig]):
     """Metrics from files."""
 
     name = "textfile"
+    foreign = True
 
     mtime = gauge("node_textfile_mtime_seconds", "When a file was written last, in seconds since 1970.", ("file",))
     scrape_error = gauge("node_textfile_scrape_error", "Whether something in the files could not be told: 1 or 0.")
@@ -94,7 +98,10 @@ class Textfile(Collector[TextfileConfig]):
             if status.st_size > LARGEST:
                 raise ValueError(f"has {status.st_size} bytes; at most {LARGEST} are read")
             with open(path, "rb") as file:
-                families, repeated = _textformat.parse(file.read(LARGEST))
+                text = file.read(LARGEST)
+            if text.startswith(OWN % os.getpid()):
+                raise ValueError("this agent itself has written it, and would read for ever what it once said")
+            families, repeated = _textformat.parse(text)
         except OSError as error:  # permissions may change without leaving a trace in the stamp: try again each time
             return Content(None, problems=[f"the file cannot be read: {error.strerror}"], readable=False)
         except ValueError as error:
