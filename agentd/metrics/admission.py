@@ -11,10 +11,8 @@ from math import isnan
 from operator import is_not, lt
 from typing import Any
 
-from prometheus_client.metrics_core import Metric as ClientMetric
-
 from agentd.metrics.assembly import Rejection, distinct, merge, short
-from agentd.metrics.client import from_client
+from agentd.metrics.client import from_client, is_client
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
 from agentd.metrics.frame import Frame, Layout
 
@@ -113,7 +111,7 @@ class Admission:
     def _families(self, item: Any) -> Iterable[Family]:
         if isinstance(item, Family):
             return (item,)
-        if not isinstance(item, ClientMetric):
+        if not is_client(item):
             self._reject("type", type(item).__name__, f"{short(item)} is no family")
             return ()
         try:

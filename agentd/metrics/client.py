@@ -1,14 +1,27 @@
 """Metrics of prometheus_client -> families, so that any collector written for that library is a plugin as it stands."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
-from prometheus_client.metrics_core import Metric as ClientMetric
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric as ClientMetric
 
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
 
 _KINDS: dict[str, Kind] = {"counter": "counter", "gauge": "gauge", "info": "gauge", "stateset": "gauge"}
 _WITH_CREATED = ("counter", "histogram", "gaugehistogram", "summary")
+
+
+def is_client(item: object) -> TypeGuard[ClientMetric]:
+    """Say whether something is a metric of prometheus_client.
+
+    That library costs a megabyte: where no plugin has imported it, nothing can be one.
+    """
+    core = sys.modules.get("prometheus_client.metrics_core")
+    return core is not None and isinstance(item, core.Metric)
 
 
 def from_client(metric: ClientMetric) -> Iterator[Family]:

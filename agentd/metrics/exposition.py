@@ -14,7 +14,6 @@ from math import inf, isnan
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from prometheus_client.utils import floatToGoString
 
 try:
     from isal import igzip as _gzip
@@ -285,8 +284,14 @@ def _numbers(value: Histogram | Summary, keys: list[_Flat]) -> list[float] | Non
 
 
 def _bound(number: float) -> str:
-    text: str = floatToGoString(number)  # type: ignore[no-untyped-call]  # prometheus_client leaves it unannotated
-    return text
+    """Return a bound as prometheus_client writes it, which goes over to exponents sooner than Python."""
+    if number in (inf, -inf):
+        return "+Inf" if number > 0 else "-Inf"
+    text = repr(number)
+    whole, point, rest = text.partition(".")
+    if number <= 0 or len(whole) < 7 or not point or "e" in text:
+        return text
+    return f"{whole[0]}.{whole[1:]}{rest}".rstrip("0.") + f"e+{len(whole) - 1:02d}"
 
 
 def _escaped(value: str) -> str:

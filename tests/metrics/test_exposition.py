@@ -303,3 +303,10 @@ def test_compressed_bodies_are_gzip():
     body = Renderer().render([wide(series=1000)])
     assert gzip.decompress(compress(body)) == body
     assert len(compress(body)) < len(body) / 4
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.floats(allow_nan=False) | st.floats(1, 1e18) | st.integers(0, 10**18).map(float))
+def test_bounds_are_written_as_prometheus_client_writes_them(bound):
+    """The text of a bound is a label, so it has to be the very text that other clients show."""
+    assert exposition._bound(bound) == floatToGoString(bound)
