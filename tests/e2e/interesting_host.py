@@ -21,7 +21,7 @@ from agentd.cli.compare import ROUNDS, Seen, differences, spelled
 THEIRS, OURS = 9100, 9797
 
 ADDITIONAL = (
-    "buddyinfo cgroups drbd ethtool interrupts ksmd lnstat meminfo_numa mountstats network_route processes qdisc "
+    "buddyinfo cgroups drbd ethtool interrupts ksmd lnstat meminfo_numa network_route processes qdisc "
     "slabinfo sysctl tcpstat wifi zoneinfo"
 ).split()
 """Collectors that both have and that neither runs by default."""

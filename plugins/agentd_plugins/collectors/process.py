@@ -152,7 +152,7 @@ class Process(Families, Collector[ProcessConfig]):
             self._say(
                 "denied",
                 "what processes of other users read and wrote (io), their memory by pages (smaps_rollup) or their open "
-                "files (fd) cannot be read and is left out: the agent lacks CAP_SYS_PTRACE",
+                "files (fd) cannot be read and is left out: that takes the drop-in processes.conf",
             )
         return of_process, threads
 

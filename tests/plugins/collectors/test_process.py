@@ -320,7 +320,9 @@ def test_what_cannot_be_read_is_left_out_and_said_once(machine, monkeypatch, cap
     assert ("10", "unique") not in families["memory_bytes"]
     assert ("11", "unique") in families["memory_bytes"]
     assert families["namedprocess_scrape_partial_errors"] == {(): 2.0}
-    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["the agent lacks CAP_SYS_PTRACE"]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "that takes the drop-in processes.conf"
+    ]
 
 
 @pytest.mark.parametrize("broken", ["", "7 (web S 1", "7 (web) S 1 2", "\0\xff(", "7 (web) S x" + " 1" * 30])

@@ -1,4 +1,4 @@
-"""Reads attributes of sysfs (Documentation/filesystems/sysfs.rst), files that hold one value each and may refuse it."""
+"""Reads attributes of sysfs (Documentation/filesystems/sysfs.rst): files that each hold one value, or refuse it."""
 
 import logging
 import os
@@ -26,6 +26,11 @@ class Sysfs:
         """Return the names in a folder, in their order as texts. Raises ``OSError``."""
         return sorted(os.listdir(f"{self._host.paths.sysfs}/{folder}"))
 
+    def files(self, folder: str) -> list[str]:
+        """Return the names of what is in a folder and no folder itself, in their order. Raises ``OSError``."""
+        with os.scandir(f"{self._host.paths.sysfs}/{folder}") as entries:
+            return sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+
     def numbered(self, folder: str, prefix: str) -> list[str]:
         """Return the names in a folder that are a prefix with a number behind it; none where there is no folder."""
         try:
@@ -34,17 +39,26 @@ class Sysfs:
             return []
         return [name for name in names if name.startswith(prefix) and name[len(prefix) :][:1].isdigit()]
 
+    def exists(self, path: str) -> bool:
+        """Return whether there is such a file or folder."""
+        return os.access(f"{self._host.paths.sysfs}/{path}", os.F_OK)
+
     def link(self, path: str) -> str | None:
         """Return where a symbolic link leads; None where there is none."""
         try:
-            return os.readlink(f"{self._host.paths.sysfs}/{path}")  # noqa: PTH115  # a Path costs thrice as much
+            return os.readlink(f"{self._host.paths.sysfs}/{path}")  # noqa: PTH115  # a Path costs more than the call
         except OSError:
             return None
 
-    def text(self, path: str) -> str | None:
-        """Return an attribute without the blanks around it, each run of bytes that are no UTF-8 as one U+FFFD."""
+    def line(self, path: str) -> str | None:
+        """Return an attribute without the line break at its end, each run of bytes that are no UTF-8 as one U+FFFD."""
         content = self._read(path)
-        return None if content is None else decoded(content).strip()
+        return None if content is None else decoded(content)
+
+    def text(self, path: str) -> str | None:
+        """Return the same without the blanks around it."""
+        line = self.line(path)
+        return None if line is None else line.strip()
 
     def number(self, path: str) -> float | None:
         """Return an attribute that is a number; None where it is anything else."""
@@ -63,7 +77,8 @@ class Sysfs:
             if not self._refused:
                 self._refused = True
                 self._log.warning(
-                    "%s/%s, and what is protected as it is, is left out: reading it needs root or CAP_DAC_READ_SEARCH",
+                    "%s/%s, and what is protected like it, is left out: reading it takes the drop-in read-all.conf, "
+                    "or root",
                     self._host.paths.sysfs,
                     path,
                 )

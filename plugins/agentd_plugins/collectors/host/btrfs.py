@@ -138,7 +138,7 @@ class Btrfs(Collector[Config]):
             self._refused = True
             self.log.warning(
                 "errors and unused bytes of the devices under %s are left out: "
-                "opening it needs root or CAP_DAC_READ_SEARCH",
+                "opening it takes the drop-in read-all.conf, or root",
                 ", ".join(answers.refused),
             )
         return answers.devices

@@ -1,8 +1,8 @@
 """Time that each CPU spent in each mode, from /proc/stat, and what CPUs are like, from /proc/cpuinfo and /sys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from agentd.plugin import Collector, Config, Frame, Layout, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Family, Labels, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _cpuinfo, _topology
 from agentd_plugins.collectors.host._filters import given
 
@@ -34,7 +34,7 @@ class CpuConfig(Config, frozen=True):
     guest: bool = True
     """Whether to tell the time that CPUs spent in guests (virtual machines)."""
     info: bool = False
-    """Whether to tell what /proc/cpuinfo says about each CPU."""
+    """Whether to tell what /proc/cpuinfo says about each CPU, how fast it is clocked included."""
     info_flags_include: Regex | None = None
     """Which of the features that /proc/cpuinfo lists for the first CPU to tell. Giving it turns ``info`` on."""
     info_bugs_include: Regex | None = None
@@ -54,6 +54,11 @@ class Cpu(Collector[CpuConfig]):
         ("cpu", "mode"),
     )
     info = gauge("node_cpu_info", "Always 1: the labels are what /proc/cpuinfo says about a CPU.", ("cpu", *INFO))
+    frequency = gauge(
+        "node_cpu_frequency_hertz",
+        "How fast a CPU is clocked now, as /proc/cpuinfo says, in hertz.",
+        ("cpu", "core", "package"),
+    )
     flag = gauge("node_cpu_flag_info", "Always 1: a feature that the first CPU has.", ("flag",))
     bug = gauge("node_cpu_bug_info", "Always 1: a flaw that the first CPU is known to have.", ("bug",))
     isolated = gauge("node_cpu_isolated", "Always 1: a CPU on which the scheduler places no tasks.", ("cpu",))
@@ -71,11 +76,10 @@ class Cpu(Collector[CpuConfig]):
     _lasting: tuple[float, ...] = ()
     _layout = Layout()
 
-    def collect(self) -> Frame:
+    def collect(self) -> Sequence[Family]:
         """Return the times and throttle counts of this moment, and what the last survey found."""
-        lines, _, _ = self.host.proc("stat").partition(
-            b"\nintr "
-        )  # a number for each of hundreds of interrupts follows
+        # Behind the CPUs comes a line with a number for each of hundreds of interrupts.
+        lines, _, _ = self.host.proc("stat").partition(b"\nintr ")
         before, self._ticks = self._ticks, forward(self._ticks, parse(lines))
         if self._ticks.keys() != before.keys():
             self._surveyed = NEVER
@@ -90,7 +94,8 @@ class Cpu(Collector[CpuConfig]):
             seconds += times[: len(MODES)]
             guests += times[len(MODES) :]
         throttled = map(float, counts)  # type: ignore[arg-type]  # there is no None in them
-        return self._layout.fill([*seconds, *(guests if self.config.guest else ()), *self._lasting, *throttled])
+        frame = self._layout.fill([*seconds, *(guests if self.config.guest else ()), *self._lasting, *throttled])
+        return [*frame, self.frequency(hertz(self.host.proc("cpuinfo")))] if self.config.info else frame
 
     def _survey(self) -> list[int | None]:
         """Find out what stays as it is while the same CPUs run; return how often they were throttled by now."""
@@ -162,6 +167,18 @@ def forward(before: Mapping[str, list[float]], now: Mapping[str, list[float]]) -
     return {
         cpu: list(map(max, held, ticks)) if (held := before.get(cpu)) and held[IDLE] - ticks[IDLE] < JUMP else ticks
         for cpu, ticks in now.items()
+    }
+
+
+def hertz(text: bytes) -> dict[Labels, float]:
+    """Return how fast each CPU is clocked, by its number, core and package; not every architecture's cpuinfo says it.
+
+    Raises ``ValueError`` where there is something else than a number.
+    """
+    return {
+        (cpu, _cpuinfo.field(fields, "core"), _cpuinfo.field(fields, "package")): float(fields["cpu MHz"]) * 1e6
+        for cpu, fields in _cpuinfo.parse(text).items()
+        if "cpu MHz" in fields
     }
 
 

@@ -78,8 +78,8 @@ class Processes(Collector[Config]):
         if not self._refused:
             self._refused = True
             self.log.warning(
-                "processes of other users are left out: /proc is mounted with hidepid, and seeing them needs "
-                "CAP_SYS_PTRACE or the group that its option gid names"
+                "processes of other users are left out: /proc is mounted with hidepid, and seeing them takes "
+                "the drop-in processes.conf, or the group that its option gid names"
             )
 
 

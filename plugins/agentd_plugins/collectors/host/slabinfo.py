@@ -54,7 +54,7 @@ class Slabinfo(Collector[SlabinfoConfig]):
         except PermissionError:
             if not self._refused:
                 self._refused = True
-                self.log.warning("slab caches are left out: reading slabinfo needs root or CAP_DAC_READ_SEARCH")
+                self.log.warning("slab caches are left out: reading them takes the drop-in read-all.conf, or root")
             raise NoData("slabinfo may not be read without CAP_DAC_READ_SEARCH") from None
 
     def _ignores(self, name: str) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentd.plugin import Clock, Context, Host, HostPaths, Regex
 from agentd_plugins.collectors.host import _cpuinfo, _topology
-from agentd_plugins.collectors.host.cpu import MODES, Cpu, CpuConfig, forward, parse
+from agentd_plugins.collectors.host.cpu import MODES, Cpu, CpuConfig, forward, hertz, parse
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "host"
 CPUS = "sys/devices/system/cpu"
@@ -339,3 +339,21 @@ def test_cpuinfo_of_other_architectures(text, number, fields):
     cpus = _cpuinfo.parse(text)
     assert list(cpus) == [number]
     assert {name: _cpuinfo.field(cpus[number], name) for name in fields} == fields
+
+
+def test_frequencies_are_told_with_the_info():
+    """With the info comes how fast each CPU is clocked, in hertz, at each collection anew; without it, nothing does."""
+    assert hertz(b"processor : 3\ncpu MHz : 800.5\nphysical id : 1\ncore id : 2\n\nprocessor : 4\n") == {
+        ("3", "2", "1"): 800.5e6
+    }
+    assert "node_cpu_frequency_hertz" not in told(collector())
+    with pytest.raises(ValueError, match="could not convert"):
+        hertz(b"processor : 3\ncpu MHz : fast\n")
+
+
+def test_frequencies_are_fresh(machine):
+    """What /proc/cpuinfo says now is told, not what a survey has found."""
+    cpu = collector(machine, info=True)
+    for number in (800, 900):
+        (machine / "proc/cpuinfo").write_text(f"processor : 0\ncpu MHz : {number}\n")
+        assert told(cpu)["node_cpu_frequency_hertz"] == {("0", "", ""): number * 1e6}

@@ -72,7 +72,7 @@ def test_a_refusal_is_said_once(caplog):
             with pytest.raises(NoData, match="CAP_DAC_READ_SEARCH"):
                 collector.collect()
     assert [record.getMessage() for record in caplog.records] == [
-        "slab caches are left out: reading slabinfo needs root or CAP_DAC_READ_SEARCH"
+        "slab caches are left out: reading them takes the drop-in read-all.conf, or root"
     ]
 
 
