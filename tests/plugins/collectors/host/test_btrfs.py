@@ -169,7 +169,8 @@ def test_collect_says_once_which_right_is_lacking(tmp_path, monkeypatch, caplog)
         families = {family.name: family.samples for family in made.collect()}
         assert families["node_btrfs_device_size_bytes"] == {(UUID, "sda", None): 4096.0}
     assert [record.getMessage() for record in caplog.records if "read-all.conf" in record.getMessage()] == [
-        "errors and unused bytes of the devices under /home are left out: opening it takes the drop-in read-all.conf, or root"
+        "errors and unused bytes of the devices under /home are left out: opening it takes the drop-in read-all.conf, "
+        "or root"
     ]
 
 
