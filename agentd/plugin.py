@@ -205,6 +205,12 @@ class Collector(Plugin[C]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no collect()")
 
+    def waits(self) -> bool:
+        """Say whether a collection may have to wait now, of a ``blocking`` collector: where it sees at once that this
+        machine has nothing to ask, no worker is needed to find that out.
+        """
+        return True
+
     def time_left(self) -> float:
         """Return how many seconds the present collection may still take."""
         if self.context.deadline is None:

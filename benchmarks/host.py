@@ -13,7 +13,7 @@ from benchmarks.figures import row, spread, title
 from benchmarks.processes import Server, agentd, bare_aiohttp, node_exporter, offered
 from benchmarks.scrape import measure, series
 
-ROUNDS = 9
+ROUNDS = 5
 INTERFACES, MOUNTS, DEVICES = 64, 200, 64
 ALL_DEVICES = '[collectors.diskstats]\ndevice_exclude = ""\n'
 

@@ -4,7 +4,7 @@ import time
 
 from agentd_plugins import DEFAULTS
 from benchmarks.figures import row, title
-from benchmarks.processes import agentd, node_exporter
+from benchmarks.processes import agentd, node_exporter, offered
 
 EVERY = 15.0
 SCRAPES = 8
@@ -13,7 +13,8 @@ SCRAPES = 8
 def run() -> None:
     """Let both do nothing but answer a scrape now and then, for two minutes."""
     title(f"{SCRAPES} scrapes, one every {EVERY:g} s")
-    with agentd() as ours, node_exporter(DEFAULTS["collectors"]) as theirs:
+    both = tuple(name for name in DEFAULTS["collectors"] if name in offered())
+    with agentd() as ours, node_exporter(both) as theirs:
         for server in (ours, theirs):
             for _ in range(20):
                 server.scrape()

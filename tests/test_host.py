@@ -188,3 +188,13 @@ def test_nothing_is_remembered_of_what_is_forgotten(host):
     host.sys("class/net/lo/mtu", lasting=True)
     host.forget("class/net")
     assert (host._kept, host._sizes) == ({}, {})
+
+
+def test_it_is_told_at_once_whether_there_are_devices(host, tmp_path):
+    """A folder with something in it is told from an empty one and from one that is not there."""
+    assert host.has("class/net")
+    fake = Host(HostPaths(sysfs=str(tmp_path)))
+    (tmp_path / "class" / "empty").mkdir(parents=True)
+    assert not fake.has("class/empty")
+    assert not fake.has("class/nothing")
+    assert fake.has("class")

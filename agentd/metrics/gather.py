@@ -29,7 +29,7 @@ NAMED = 100
 SLICE = 0.005
 """Seconds of collecting on the event loop after which other tasks get their turn."""
 
-_inline = attrgetter("inline")
+_turn = attrgetter("threaded", "inline")
 
 Source = Callable[[], Frame]
 
@@ -169,8 +169,9 @@ class Gatherer:
         due = begun + deadline
         waiting: dict[str, asyncio.Future[None]] = {}
         turn = begun
-        # Those that take their time begin first, and go on while the others are asked here.
-        for slot in sorted(slots, key=_inline):
+        # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
+        # would take turns with this thread, and cost more by that than they gain.
+        for slot in sorted(slots, key=_turn):
             if slot.interval is None:
                 settled = slot.begin(due)
                 if settled is not None:

@@ -82,8 +82,10 @@ class Slot:
         self._clock = collector.clock
         self._admission = Admission(max_series)
         asynchronous = inspect.iscoroutinefunction(collector.collect)
-        self._threaded = not asynchronous and (collector.blocking if threaded is None else threaded)
-        self.inline = not asynchronous and not self._threaded
+        self.threaded = not asynchronous and (collector.blocking if threaded is None else threaded)
+        """Whether a collection is done in a worker, where there is anything to wait for."""
+        self._always = threaded is True
+        self.inline = not asynchronous and not self.threaded
         """Whether a collection is done at once, on the event loop, as a rule: a plain ``collect`` may return something
         to await where it finds that it has to wait."""
         self._transform = transform
@@ -112,9 +114,9 @@ class Slot:
             return self._settled
         self._begun = self._clock.monotonic()
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
-        if self._threaded:
-            return self._follow(self._in_thread())
         try:
+            if self.threaded and (self._always or self.collector.waits()):
+                return self._follow(self._in_thread())
             returned: Any = self.collector.collect()
             if type(returned) not in _ANSWERS and inspect.isawaitable(returned):
                 return self._follow(self._admit(returned))
@@ -178,7 +180,7 @@ class Slot:
         self._conclude("timed out", EMPTY, error)
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
-        if not self._threaded and self._task is not None:
+        if not self.threaded and self._task is not None:
             self._task.cancel()
         self._release()
 

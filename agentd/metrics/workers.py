@@ -93,6 +93,8 @@ class Workers:
 
     def _relieve(self, loop: asyncio.AbstractEventLoop) -> None:
         self._relief = None
+        if self._done:
+            self._drain()
         if self._jobs.empty() or self._closed:
             return
         if self._busy >= self._threads and self._threads < self._limit:
@@ -124,18 +126,21 @@ class Workers:
                 with self._lock:
                     self._threads -= 1
                 return
-            if job.cancelled:
-                continue
+            if not job.cancelled:
+                with self._lock:
+                    self._busy += 1
+                try:
+                    job.result = job.function(*job.arguments)
+                except BaseException as error:  # noqa: BLE001  # it is handed to the caller, SystemExit included
+                    job.error = error
+                with self._lock:
+                    self._busy -= 1
+                    self._done.append(job)
+            # While more is to be done the loop sleeps on: waking it for each would cost more than the jobs themselves.
+            # Where the next one takes long, what is done meanwhile is delivered by `_relieve`.
             with self._lock:
-                self._busy += 1
-            try:
-                job.result = job.function(*job.arguments)
-            except BaseException as error:  # noqa: BLE001  # it is handed to the caller, SystemExit included
-                job.error = error
-            with self._lock:
-                self._busy -= 1
-                self._done.append(job)
-                wake, self._draining = not self._draining, True
+                wake = bool(self._done) and not self._draining and self._jobs.empty()
+                self._draining = self._draining or wake
             if wake:
                 try:
                     loop.call_soon_threadsafe(self._drain)

@@ -370,3 +370,26 @@ async def test_a_transformation_that_fails_is_a_failure(slot_for, mode, result):
     for _ in range(2):
         assert (await run(slot)).status == "failed"
     assert slot.collector.calls == 2
+
+
+async def test_a_blocking_collector_with_nothing_to_ask_needs_no_worker(slot_for):
+    """Where a collector sees at once that there is nothing to wait for, it is asked here; else, and if it is told to
+    run in a thread, in a worker.
+    """
+    threads = []
+    for waits, threaded in ((False, None), (True, None), (False, True)):
+        slot = slot_for("thread", lambda: threads.append(threading.get_ident()) or GOOD, threaded=threaded)
+        slot.collector.waits = lambda waits=waits: waits
+        assert (await run(slot)).frame == GOOD
+    assert [thread == threading.get_ident() for thread in threads] == [True, False, False]
+
+
+async def test_a_collector_that_cannot_say_whether_it_waits_fails_alone(slot_for):
+    """What the question raises is the collector's failure."""
+    slot = slot_for("thread", lambda: GOOD)
+    slot.collector.waits = raising
+    assert (await run(slot)).status == "failed"
+
+
+def raising():
+    raise RuntimeError("no answer")

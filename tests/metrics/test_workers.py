@@ -239,3 +239,14 @@ async def test_results_are_not_kept(workers):
     reference = weakref.ref(await workers.run(Large))
     gc.collect()
     await until(lambda: reference() is None)
+
+
+async def test_what_is_done_comes_back_while_the_next_job_hangs(hang):
+    """Results are delivered together where jobs are quick, and without waiting for one that is not."""
+    workers = Workers()
+    quick, slow = asyncio.create_task(workers.run(int, "7")), asyncio.create_task(workers.run(hang.wait))
+    assert await asyncio.wait_for(quick, 10) == 7
+    assert not slow.done()
+    hang.set()
+    await slow
+    workers.close()

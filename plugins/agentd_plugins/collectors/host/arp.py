@@ -1,4 +1,4 @@
-"""How many neighbours the machine knows by ARP, from the kernel over netlink or from /proc/net/arp."""
+"""How many neighbours the machine knows by ARP, from /proc/net/arp or from the kernel over netlink."""
 
 import socket
 from collections import Counter
@@ -17,8 +17,7 @@ class ArpConfig(Config):
     device_exclude: Regex | None = None
     """Devices to leave out."""
     netlink: bool = True
-    """Whether to ask the kernel over netlink, as long as ``sysfs`` is this machine's own, instead of reading
-    /proc/net/arp."""
+    """Whether to ask the kernel over netlink where there is no /proc/net/arp, which tells the same."""
 
     def __post_init__(self) -> None:
         exclusive(self, "device_exclude", "device_include")
@@ -45,9 +44,12 @@ class Arp(Collector[ArpConfig]):
 
     def collect(self) -> list[Family] | Awaitable[list[Family]]:
         """Return the number of entries of each device that has any."""
-        if self.config.netlink and self.host.paths.sysfs == "/sys":
+        try:
+            return self._families(parse(self.host.proc("net/arp")))
+        except FileNotFoundError:
+            if not self.config.netlink or self.host.paths.sysfs != "/sys":
+                raise
             return self.in_worker(self._ask)
-        return self._families(parse(self.host.proc("net/arp")))
 
     def _ask(self) -> list[Family]:
         counts = Counter(neighbour.ifindex for neighbour in self._socket.ipv4_neighbours())

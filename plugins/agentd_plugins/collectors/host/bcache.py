@@ -128,6 +128,10 @@ class Bcache(Collector[BcacheConfig]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("fs/bcache")
+
     def collect(self) -> list[Family]:
         """Return the numbers of all cache sets. Where there is none, that is no failure."""
         try:

@@ -74,6 +74,10 @@ class Bcachefs(Collector[Config]):
         self._sysfs = Sysfs(self.host, self.log)
         self._counts: dict[str, Metric] = {}
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has(FOLDER)
+
     def collect(self) -> list[Family]:
         """Return what each file system says of itself and of its devices."""
         uuids = self._names(FOLDER)

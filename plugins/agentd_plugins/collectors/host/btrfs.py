@@ -76,6 +76,10 @@ class Btrfs(Collector[Config]):
         self._ioctl = ioctl
         self._refused = False
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("fs/btrfs") and len(self._sysfs.names("fs/btrfs")) > 1  # features are always there
+
     def collect(self) -> list[Family]:
         """Return what is known of each file system. Where there is none, that is no failure."""
         found = list(self._filesystems())

@@ -45,6 +45,10 @@ class Cpufreq(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("devices/system/cpu/cpufreq") or self.host.has("devices/system/cpu/cpu0/cpufreq")
+
     def collect(self) -> list[Family]:
         """Return the frequencies of all CPUs that are switched on; none where they have only one, or a host decides."""
         offline = self._offline()

@@ -63,6 +63,10 @@ class Dmmultipath(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("block") and any(name.startswith("dm-") for name in self._sysfs.names("block"))
+
     def collect(self) -> list[Family]:
         """Return the disks and their paths."""
         try:

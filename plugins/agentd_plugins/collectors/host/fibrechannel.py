@@ -56,6 +56,10 @@ class Fibrechannel(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("class/fc_host")
+
     def collect(self) -> list[Family]:
         """Return what each port is and has counted."""
         try:

@@ -157,6 +157,10 @@ class Infiniband(Collector[InfinibandConfig]):
         super().__init__(config, context)
         self._filter = Filter(self.config.device_exclude, self.config.device_include)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("class/infiniband")
+
     def collect(self) -> list[Family]:
         """Return what each port has counted."""
         try:

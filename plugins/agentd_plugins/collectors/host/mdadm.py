@@ -1,5 +1,7 @@
 """Disk arrays made by the kernel (md), from /proc/mdstat and /sys/block."""
 
+from pathlib import Path
+
 from agentd.plugin import Collector, Config, Context, Family, NoData, gauge, hookimpl
 from agentd_plugins.collectors.host import _mdstat
 from agentd_plugins.collectors.host._sysfs import Sysfs, number
@@ -43,6 +45,10 @@ class Mdadm(Collector[Config]):
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
+
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return Path(self.host.paths.procfs, "mdstat").exists()
 
     def collect(self) -> list[Family]:
         """Return what both files say of the arrays; sysfs has some of which the other knows nothing."""

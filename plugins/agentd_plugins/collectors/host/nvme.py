@@ -53,6 +53,10 @@ class Nvme(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has("class/nvme")
+
     def collect(self) -> list[Family]:
         """Return what each controller and namespace says of itself; one that went away says nothing."""
         try:

@@ -36,6 +36,10 @@ class Rapl(Collector[RaplConfig]):
         self._sysfs = Sysfs(self.host, self.log)
         self._metrics: dict[str, Metric] = {}
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has(FOLDER)
+
     def collect(self) -> list[Family]:
         """Return what each zone has used; only root may know, as of Linux 5.10."""
         try:

@@ -34,6 +34,10 @@ class Watchdog(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return self.host.has(FOLDER)
+
     def collect(self) -> list[Family]:
         """Return what each watchdog says; most say but a part of it."""
         try:

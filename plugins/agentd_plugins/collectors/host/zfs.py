@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, NoData, gauge, hookimpl, unknown
 
@@ -52,6 +53,10 @@ class Zfs(Collector[Config]):
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._bound: dict[tuple[Metric, str], Metric] = {}
+
+    def waits(self) -> bool:
+        """Say whether there is anything to ask."""
+        return Path(self.host.paths.procfs, FOLDER).exists()
 
     def collect(self) -> list[Family]:
         """Return all tables and pools; which there are depends on the version of ZFS."""

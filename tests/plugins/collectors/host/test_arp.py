@@ -82,10 +82,10 @@ async def test_collect_asks_the_kernel_in_a_worker(monkeypatch):
     monkeypatch.setattr("agentd_plugins.collectors.host.arp.device", {1: "lo", 2: "eth0"}.get)
     bodies = neighbour(2), neighbour(2, 0), neighbour(1, NOARP), neighbour(1, family=socket.AF_INET6), neighbour(9)
     kernel = Kernel(*bodies)
-    collector = Arp(context=Context(host=Host()))
+    collector = Arp(context=Context(host=Host(HostPaths(procfs="/nowhere"))))
     collector._socket = NeighbourSocket(kernel.open)
     families = collector.collect()
-    assert inspect.isawaitable(families)
+    assert inspect.isawaitable(families), "there is no file that tells it"
     (family,) = await families
     assert (family.name, family.kind, family.samples) == ("node_arp_entries", "gauge", {("eth0",): 2.0})
     await collector.stop()
