@@ -1,6 +1,8 @@
 """Connections that the packet filter follows, from /proc/sys/net/netfilter and /proc/net/stat/nf_conntrack."""
 
-from agentd.plugin import Collector, Config, Family, NoData, gauge, hookimpl
+from collections.abc import Sequence
+
+from agentd.plugin import Collector, Config, Family, Layout, NoData, gauge, hookimpl
 from agentd_plugins.collectors.host._percpu import parse
 
 
@@ -29,20 +31,21 @@ class Conntrack(Collector[Config]):
         ),
     }
 
-    def collect(self) -> list[Family]:
+    _layout = Layout([entries(0.0), limit(0.0), *(metric(0.0) for metric in counts.values())])
+
+    def collect(self) -> Sequence[Family]:
         """Return the size of the table and its counters, those of all CPUs added up."""
         try:
             entries = float(self.host.proc("sys/net/netfilter/nf_conntrack_count"))
             limit = float(self.host.proc("sys/net/netfilter/nf_conntrack_max"))
         except FileNotFoundError:
             raise NoData("the kernel follows no connections: nf_conntrack is not loaded") from None
-        families = [self.entries(entries), self.limit(limit)]
         try:
             columns = parse(self.host.proc("net/stat/nf_conntrack"))
         except FileNotFoundError:  # a kernel without CONFIG_NF_CONNTRACK_PROCFS
-            return families
+            return [self.entries(entries), self.limit(limit)]
         # What an old kernel does not count is 0, as in node_exporter.
-        return families + [metric(float(sum(columns.get(name, ())))) for name, metric in self.counts.items()]
+        return self._layout.fill([entries, limit, *(float(sum(columns.get(name, ()))) for name in self.counts)])
 
 
 @hookimpl

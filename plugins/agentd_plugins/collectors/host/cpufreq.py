@@ -51,6 +51,8 @@ class Cpufreq(Collector[Config]):
 
     def collect(self) -> list[Family]:
         """Return the frequencies of all CPUs that are switched on; none where they have only one, or a host decides."""
+        if not self.waits():
+            return []
         offline = self._offline()
         policies: dict[str, Policy] = {}
         columns: dict[str, dict[Labels, float]] = {file: {} for file in self.frequencies}

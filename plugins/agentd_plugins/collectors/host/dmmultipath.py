@@ -65,15 +65,14 @@ class Dmmultipath(Collector[Config]):
 
     def waits(self) -> bool:
         """Say whether there is anything to ask."""
-        return self.host.has("block") and any(name.startswith("dm-") for name in self._sysfs.names("block"))
+        return bool(self._mapped())
 
     def collect(self) -> list[Family]:
         """Return the disks and their paths."""
-        try:
-            names = self._sysfs.names("block")
-        except (FileNotFoundError, PermissionError):
-            raise NoData("sysfs has no list of block devices that could be read") from None
-        disks = [disk for name in names if name.startswith("dm-") and (disk := self._disk(name))]
+        names = self._mapped()
+        if names is None:
+            raise NoData("sysfs has no list of block devices that could be read")
+        disks = [disk for name in names if (disk := self._disk(name))]
         families = [
             self.info(((*disk.labels, disk.uuid), 1.0) for disk in disks),
             self.active((disk.labels, float(disk.suspended != 1)) for disk in disks if disk.suspended is not None),
@@ -89,6 +88,12 @@ class Dmmultipath(Collector[Config]):
             ),
         ]
         return [family for family in families if family.samples]
+
+    def _mapped(self) -> list[str] | None:
+        try:
+            return [name for name in self._sysfs.names("block") if name.startswith("dm-")]
+        except (FileNotFoundError, PermissionError):
+            return None
 
     def _disk(self, sysfs_name: str) -> Disk | None:
         folder = f"block/{sysfs_name}"

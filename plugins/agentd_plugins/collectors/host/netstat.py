@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from agentd.plugin import Collector, Config, Context, Family, Metric, Regex, hookimpl, unknown
-
-Plan = Sequence[tuple[int, Metric]]
-"""The wanted ones among a row of numbers: which number, and what it becomes."""
+from agentd.plugin import Collector, Config, Frame, Layout, Regex, hookimpl, unknown
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 
 class NetstatConfig(Config):
@@ -28,51 +26,51 @@ class Netstat(Collector[NetstatConfig]):
 
     field = unknown("node_netstat_*", "Counter {} of the network protocols: a number of packets, octets or events.")
 
-    def __init__(self, config: NetstatConfig | None = None, context: Context | None = None) -> None:
-        super().__init__(config, context)
-        # Of 350 names some 40 are wanted: which ones is found out again only when a kernel changes its list.
-        self._plans: dict[bytes, tuple[bytes, Plan]] = {}
-        self._plan6: tuple[Sequence[bytes], Plan] = ((), ())
+    _headings: Sequence[bytes] = ()
+    _places = NOWHERE
+    _layout = Layout()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return the wanted counters."""
-        families = self._tables(self.host.proc("net/netstat"))
-        families += self._tables(self.host.proc("net/snmp"))
+        texts = (self.host.proc("net/netstat"), self.host.proc("net/snmp"))
         try:
-            text = self.host.proc("net/snmp6")
+            snmp6 = self.host.proc("net/snmp6")
         except FileNotFoundError:  # IPv6 is switched off
-            return families
-        return families + self._pairs(text)
+            snmp6 = b""
+        lines = [line for text in texts for line in text.splitlines()]
+        words = b" ".join((*lines[1::2], snmp6)).split()
+        numbers = self._places.read(words) if lines[::2] == self._headings else None
+        if numbers is None:  # of 400 counters some 40 are wanted: which ones changes when a kernel changes its list
+            keys = [key for text in texts for key in columns(text)] + list(pairs(snmp6))
+            wanted = {key: place for place, key in enumerate(keys) if key and self.config.fields.search(key)}
+            self._layout = Layout(self.field.named(key, 0.0) for key in wanted)
+            self._places = Places(words, (place for place, key in enumerate(keys) if key is None), wanted.values())
+            self._headings = lines[::2]
+            numbers = self._places.read(words) or []
+        return self._layout.fill(numbers)
 
-    def _tables(self, text: bytes) -> list[Family]:
-        families = []
-        for protocol, names, values in tables(text):
-            known, plan = self._plans.get(protocol, (None, ()))
-            if known != names:
-                plan = self._plan([f"{protocol.decode(errors='replace')}_{name}" for name in words(names)])
-                self._plans[protocol] = names, plan
-            numbers = values.split()
-            if plan and len(numbers) <= plan[-1][0]:
-                raise ValueError(f"expected as many numbers as names for {protocol[:80]!r}, found {len(numbers)}")
-            families += [metric(float(numbers[place])) for place, metric in plan]
-        return families
 
-    def _pairs(self, text: bytes) -> list[Family]:
-        fields = text.split()
-        names, numbers = fields[::2], fields[1::2]
-        if len(names) != len(numbers):
-            raise ValueError(f"expected names and numbers in snmp6, found {text[-80:]!r} at its end")
-        known, plan = self._plan6
-        if known != names:
-            plan = self._plan([key6(name.decode(errors="replace")) for name in names])
-            self._plan6 = names, plan
-        return [metric(float(numbers[place])) for place, metric in plan]
+def columns(text: bytes) -> Iterator[str | None]:
+    """Yield for each word in the rows of a netstat or snmp file what it counts; None for the protocol before them."""
+    for protocol, names, values in tables(text):
+        listed = names.decode(errors="replace").split()
+        if len(listed) != len(values.split()):
+            raise ValueError(f"expected as many numbers as names for {protocol[:80]!r}, found {values[:200]!r}")
+        yield None
+        yield from (f"{protocol.decode(errors='replace')}_{name}" for name in listed)
 
-    def _plan(self, keys: Sequence[str]) -> Plan:
-        return [(place, self.field.bound(key)) for place, key in enumerate(keys) if key and self._wants(key)]
 
-    def _wants(self, key: str) -> bool:
-        return self.config.fields.search(key) is not None
+def pairs(text: bytes) -> Iterator[str | None]:
+    """Yield for each word of a snmp6 file what it counts; None for a name.
+
+    Raises ``ValueError`` where a name has no number behind it.
+    """
+    words = text.split()
+    if len(words) % 2:
+        raise ValueError(f"expected names and numbers in snmp6, found {text[-80:]!r} at its end")
+    for name in words[::2]:
+        yield None
+        yield key6(name.decode(errors="replace"))
 
 
 def tables(text: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -89,11 +87,6 @@ def tables(text: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         if not colon or protocol != same:
             raise ValueError(f"expected names and numbers of one protocol, found {heading[:40]!r} and {row[:40]!r}")
         yield protocol, names, values
-
-
-def words(names: bytes) -> list[str]:
-    """Return the names in a heading."""
-    return names.decode(errors="replace").split()
 
 
 def key6(name: str) -> str:

@@ -1,13 +1,14 @@
 """Sockets in use and their memory, from /proc/net/sockstat and /proc/net/sockstat6."""
 
 import os
+from collections.abc import Iterator, Sequence
+from operator import mul
 
-from agentd.plugin import Collector, Config, Context, Family, Metric, gauge, hookimpl
+from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
+from agentd_plugins.collectors.host._places import NOWHERE, Places
 
-FIELDS = frozenset({b"inuse", b"orphan", b"tw", b"alloc", b"mem", b"memory"})
+FIELDS = frozenset({"inuse", "orphan", "tw", "alloc", "mem", "memory"})
 """What is told of a protocol; ``mem`` counts pages, ``memory`` bytes."""
-
-Key = tuple[bytes, bytes]
 
 
 class Sockstat(Collector[Config]):
@@ -22,45 +23,56 @@ class Sockstat(Collector[Config]):
         "What /proc/net/sockstat and sockstat6 have as {}: a number of sockets; for mem of pages, for memory of bytes.",
     )
 
-    def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
-        super().__init__(config, context)
-        self._page = float(os.sysconf("SC_PAGE_SIZE"))
-        self._metrics: dict[Key, Metric] = {(b"sockets", b"used"): self.used}
+    _places = NOWHERE
+    _layout = Layout()
+    _units: Sequence[float] = ()
 
-    def collect(self) -> list[Family]:
+    def collect(self) -> Frame:
         """Return what the kernel tells about IPv4 and IPv6; the one that it lacks is left out."""
-        families = []
+        texts = []
         for file in ("net/sockstat", "net/sockstat6"):
             try:
-                fields = parse(self.host.proc(file))
+                texts.append(self.host.proc(file))
             except FileNotFoundError:
                 continue
-            for (protocol, name), number in fields.items():
-                if name in FIELDS or protocol == b"sockets":
-                    families.append(self._metric((protocol, name))(number))
-                if name == b"mem":
-                    families.append(self._metric((protocol, b"mem_bytes"))(number * self._page))
-        return families
+        words = b"\n".join(texts).split()
+        numbers = self._places.read(words)
+        if numbers is None:  # the first time: a running kernel keeps its list
+            numbers = self._learn(b"\n".join(texts), words)
+        return self._layout.fill([*map(mul, numbers, self._units)])
 
-    def _metric(self, key: Key) -> Metric:
-        if key not in self._metrics:
-            self._metrics[key] = self.field.bound(b"_".join(key).decode())
-        return self._metrics[key]
+    def _learn(self, text: bytes, words: Sequence[bytes]) -> list[float]:
+        page = float(os.sysconf("SC_PAGE_SIZE"))
+        families, places, units, changing = [], [], [], set()
+        for protocol, name, place in parse(text):
+            changing.add(place)
+            if name in FIELDS or protocol == "sockets":
+                key = f"{protocol}_{name}"
+                families.append(self.used(0.0) if key == "sockets_used" else self.field.named(key, 0.0))
+                places.append(place)
+                units.append(1.0)
+            if name == "mem":
+                families.append(self.field.named(f"{protocol}_mem_bytes", 0.0))
+                places.append(place)
+                units.append(page)
+        self._layout, self._units = Layout(families), units
+        self._places = Places(words, (place for place in range(len(words)) if place not in changing), places)
+        return self._places.read(words) or []
 
 
-def parse(text: bytes) -> dict[Key, float]:
-    """Return the numbers of a /proc/net/sockstat by protocol and name.
+def parse(text: bytes) -> Iterator[tuple[str, str, int]]:
+    """Yield protocol and name of each number of a /proc/net/sockstat, and which of all words it is.
 
     Raises ``ValueError`` for a line that is no protocol with pairs of a name and a number.
     """
-    fields = {}
-    for line in text.splitlines():
-        protocol, *pairs = line.split() or [b""]
-        if not protocol.endswith(b":") or not pairs or len(pairs) % 2:
+    place = 0
+    for line in filter(bytes.strip, text.splitlines()):
+        protocol, *pairs = line.decode(errors="replace").split()
+        if not protocol.endswith(":") or not pairs or len(pairs) % 2:
             raise ValueError(f"expected a protocol, names and numbers in sockstat, found {line[:200]!r}")
-        for name, number in zip(pairs[::2], pairs[1::2], strict=True):
-            fields[protocol[:-1], name] = float(number)
-    return fields
+        for column, name in enumerate(pairs[::2]):
+            yield protocol[:-1], name, place + 2 + 2 * column
+        place += 1 + len(pairs)
 
 
 @hookimpl

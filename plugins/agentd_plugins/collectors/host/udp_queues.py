@@ -1,6 +1,8 @@
 """Memory in which UDP datagrams wait, from /proc/net/udp and /proc/net/udp6."""
 
-from agentd.plugin import Collector, Config, Family, Labels, NoData, gauge, hookimpl
+from itertools import chain
+
+from agentd.plugin import Collector, Config, Frame, Layout, NoData, gauge, hookimpl
 
 EMPTY = b"00000000:00000000"
 
@@ -17,19 +19,23 @@ class UdpQueues(Collector[Config]):
         ("queue", "ip"),
     )
 
-    def collect(self) -> list[Family]:
+    _told: tuple[str, ...] = ()
+    _layout = Layout()
+
+    def collect(self) -> Frame:
         """Return both queues for each version of IP that the kernel has."""
-        samples: dict[Labels, float] = {}
+        waiting: dict[str, tuple[float, float]] = {}
         for ip, file in (("v4", "net/udp"), ("v6", "net/udp6")):
             try:
-                sent, received = parse(self.host.proc(file))
+                waiting[ip] = parse(self.host.proc(file))
             except FileNotFoundError:
                 continue
-            samples["tx", ip] = sent
-            samples["rx", ip] = received
-        if not samples:
+        if not waiting:
             raise NoData("the kernel lists no UDP sockets")
-        return [self.queues(samples)]
+        if self._told != tuple(waiting):
+            self._told = tuple(waiting)
+            self._layout = Layout([self.queues({(queue, ip): 0.0 for ip in waiting for queue in ("tx", "rx")})])
+        return self._layout.fill([*chain.from_iterable(waiting.values())])
 
 
 def parse(text: bytes) -> tuple[float, float]:

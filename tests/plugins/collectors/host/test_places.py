@@ -12,6 +12,8 @@ from agentd_plugins.collectors.host.diskstats import Diskstats
 from agentd_plugins.collectors.host.loadavg import LoadAvg
 from agentd_plugins.collectors.host.meminfo import Meminfo
 from agentd_plugins.collectors.host.netdev import Netdev, NetdevConfig
+from agentd_plugins.collectors.host.netstat import Netstat
+from agentd_plugins.collectors.host.sockstat import Sockstat
 from agentd_plugins.collectors.host.stat import Stat, StatConfig
 from agentd_plugins.collectors.host.vmstat import Vmstat
 
@@ -23,6 +25,9 @@ COLLECTORS = {
     "loadavg": (LoadAvg, None),
     "meminfo": (Meminfo, None),
     "net/dev": (Netdev, NetdevConfig(netlink=False)),
+    "net/netstat": (Netstat, None),
+    "net/snmp6": (Netstat, None),
+    "net/sockstat": (Sockstat, None),
     "stat": (Stat, StatConfig(softirq=True)),
     "vmstat": (Vmstat, None),
 }
@@ -53,15 +58,16 @@ def test_nothing_is_known_at_first(text):
 
 
 class Machine:
-    """A host with a single file, whose contents a test changes."""
+    """A host whose files are as they are, but for one, whose contents a test changes."""
 
     paths = NOTHING
 
-    def __init__(self):
+    def __init__(self, file):
+        self.file = file
         self.text = b""
 
-    def proc(self, _name):
-        return self.text
+    def proc(self, name):
+        return self.text if name == self.file else (PROC / name).read_bytes()
 
     def sys(self, name, *, lasting=False):  # as Host has it
         raise FileNotFoundError(name)
@@ -98,7 +104,7 @@ def changed(text, draw):
 def test_what_was_read_before_changes_nothing(file, data):
     """Whatever becomes of a file, a collector that has read it before says what one says that reads it first."""
     kind, config = COLLECTORS[file]
-    machine, original = Machine(), (PROC / file).read_bytes()
+    machine, original = Machine(file), (PROC / file).read_bytes()
     lasting = kind(config, Context(host=machine))
     text = original
     for _ in range(data.draw(st.integers(1, 5))):
