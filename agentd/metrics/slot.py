@@ -71,6 +71,8 @@ class Slot:
         self.collector = collector
         self.name = name
         self.key = collector.context.name
+        self.as_collector = (name,)
+        self.as_plugin = (self.key,)
         self.foreign = collector.foreign
         self.timeout = timeout
         self.interval = interval
