@@ -75,6 +75,7 @@ class Gatherer:
 
     def __init__(self) -> None:
         self.slots: dict[str, Slot] = {}
+        self._order: list[Slot] = []
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: set[asyncio.Task[None]] = set()
@@ -85,6 +86,9 @@ class Gatherer:
     def start(self, slots: Iterable[Slot]) -> None:
         """Take these collectors, and begin the schedules of those that have an interval."""
         self.slots = {slot.name: slot for slot in slots}
+        # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
+        # would take turns with this thread, and cost more by that than they gain.
+        self._order = sorted(self.slots.values(), key=_turn)
         for slot in self.slots.values():
             if slot.interval is not None:
                 self._schedules.add(asyncio.get_running_loop().create_task(self._schedule(slot, slot.interval)))
@@ -176,9 +180,8 @@ class Gatherer:
         due = begun + deadline
         waiting: dict[str, asyncio.Future[None]] = {}
         turn = begun
-        # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
-        # would take turns with this thread, and cost more by that than they gain.
-        for slot in sorted(slots, key=_turn):
+        asked = self._order if len(slots) == len(self._order) else sorted(slots, key=_turn)
+        for slot in asked:
             if slot.interval is None:
                 settled = slot.begin(due)
                 if settled is not None:
