@@ -315,8 +315,8 @@ def test_clock_lets_the_clock_be_asked(host: Sections) -> None:
 def test_gpu_shows_the_devices(host: Sections) -> None:
     """NVIDIA's devices are in sight with the drop-in only, and systemd has taken in which may be opened.
 
-    A file in /dev stands for the device. Whether it could be opened cannot be seen here: that takes the driver, and
-    the booted host has no control group of devices, without which nothing is refused.
+    A file in /dev stands for the device. Whether it could be opened cannot be seen here: that takes the driver, and in
+    the booted host, whose control groups of devices cannot be written, no device is refused to anybody.
     """
     for name, seen in (("none", False), ("gpu", True), ("all", True)):
         devices = host[f"devices-with-{name}"].splitlines()
