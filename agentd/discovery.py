@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from zlib import crc32
 
-KINDS = ("collectors", "exporters")
+KINDS = ("collectors", "exporters", "sinks")
 """The kinds of plugins: the names of the configuration's sections, of the bundled folders and, behind ``agentd.``, of
 the groups of entry points."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from agentd.metrics.family import Family
-from agentd.plugin import Collector, Exporter
+from agentd.plugin import Collector, Event, Exporter, Sink
 
 if TYPE_CHECKING:
     import click
@@ -28,6 +28,20 @@ def agentd_collectors() -> Sequence[type[Collector[Any]]]:  # type: ignore[empty
 @hookspec
 def agentd_exporters() -> Sequence[type[Exporter[Any]]]:  # type: ignore[empty-body]
     """Return the exporter classes of this module. Called once, when the module is loaded."""
+
+
+@hookspec
+def agentd_sinks() -> Sequence[type[Sink[Any]]]:  # type: ignore[empty-body]
+    """Return the sink classes of this module. Called once, when the module is loaded."""
+
+
+@hookspec
+def agentd_event(event: Event) -> Event | bool | None:
+    """Change or drop an event before it is written down.
+
+    Return another event to take its place, False to drop it, or None to leave it as it is (``event`` itself may be
+    changed). Called for each event in the thread that emits it, so it must be quick.
+    """
 
 
 @hookspec

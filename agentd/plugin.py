@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
 
+from agentd.events.envelope import Event, Record, cloud_event
 from agentd.host import Host, HostPaths
 from agentd.metrics.family import (
     Family,
@@ -43,6 +44,7 @@ __all__ = [
     "Config",
     "Context",
     "Duration",
+    "Event",
     "Exporter",
     "Family",
     "Frame",
@@ -54,19 +56,25 @@ __all__ = [
     "Layout",
     "Metric",
     "NoData",
+    "NotDurable",
     "Plugin",
     "Principal",
+    "Record",
     "Regex",
+    "Reject",
+    "Retry",
     "Route",
     "Samples",
     "Scope",
     "Secret",
+    "Sink",
     "Size",
     "Snapshot",
     "Summary",
     "UnknownCollectorError",
     "Url",
     "Value",
+    "cloud_event",
     "counter",
     "gauge",
     "hookimpl",
@@ -88,6 +96,31 @@ class UnknownCollectorError(LookupError):
     """Raised by ``gather`` where an exporter asks for a collector that does not run; its text is the name."""
 
 
+class NotDurable(Exception):
+    """Raised by ``commit`` where nothing can be written down now. Whoever waits outside is told to come again."""
+
+
+class Retry(Exception):
+    """Raised by a sink that could not deliver all now: it is given the rest again.
+
+    ``accepted`` is how many of the first of the batch have arrived, ``after`` how many seconds to wait; left out, the
+    agent waits longer each time.
+    """
+
+    def __init__(self, why: str = "", *, after: float | None = None, accepted: int = 0) -> None:
+        super().__init__(why)
+        self.after = after
+        self.accepted = accepted
+
+
+class Reject(Exception):
+    """Raised by a sink that delivered all but these: their receiver will never accept them. They are set aside."""
+
+    def __init__(self, ids: Iterable[str], why: str) -> None:
+        super().__init__(why)
+        self.ids = frozenset(ids)
+
+
 class Clock:
     """The time. Tests hand in another."""
 
@@ -103,6 +136,14 @@ async def _in_thread(function: Callable[..., T], *args: object) -> T:
 
 async def _gather_nothing(**_: object) -> Snapshot:
     raise RuntimeError("this context has nothing to gather from: only the agent's own can gather")
+
+
+def _emit_nowhere(_event: Event) -> None:
+    """Lose an event: there is no agent around."""
+
+
+async def _commit_nowhere(*_: object) -> None:
+    raise NotDurable("this context has no journal: only the agent's own has")
 
 
 async def _render_nothing(*_: object, **__: object) -> bytes:
@@ -124,6 +165,10 @@ class Context:
     in_worker: Callable[..., Awaitable[Any]] = _in_thread
     gather: Callable[..., Awaitable[Snapshot]] = _gather_nothing
     render: Callable[..., Awaitable[bytes]] = _render_nothing
+    emit: Callable[[Event], None] = _emit_nowhere
+    commit: Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]] = _commit_nowhere
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What this plugin has committed as its state, by key."""
 
 
 class Plugin(Generic[C]):
@@ -169,6 +214,29 @@ class Plugin(Generic[C]):
     def about(self) -> Iterable[Family]:
         """Return what the plugin tells about itself: counters of its own work, shown with the agent's own metrics."""
         return ()
+
+    def event(self, type: str, payload: Mapping[str, Any] | None = None, *, target: str | None = None) -> Event:
+        """Return an event of this plugin's, of now."""
+        now = self.clock.time()
+        return Event(type=type, source=self.context.name, target=target, timestamp=now, payload=dict(payload or {}))
+
+    def emit(self, type: str, payload: Mapping[str, Any] | None = None, *, target: str | None = None) -> None:
+        """Say that something happened. Takes microseconds, from any thread, and never fails: what cannot be kept is
+        counted as dropped.
+        """
+        self.context.emit(self.event(type, payload, target=target))
+
+    async def commit(self, events: Iterable[Event] = (), state: Mapping[str, Any] | None = None) -> None:
+        """Write events and state down in one transaction; return when both are on disk, or raise ``NotDurable``.
+
+        ``state`` holds the keys that change, with values that are JSON; None removes one. ``self.state`` has them all.
+        """
+        await self.context.commit(list(events), state or {})
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What this plugin has committed as its state, in this life of the agent and before."""
+        return self.context.state
 
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.
@@ -231,6 +299,27 @@ class Exporter(Plugin[C]):
         added to each sample; ``gzip=True`` compresses it.
         """
         return await self.context.render(snapshot, **keywords)
+
+
+class Sink(Plugin[C]):
+    """Carries events to where they belong. Each sink has a place of its own in the journal: one that is slow, dead or
+    wrong holds up no other.
+
+    ``start`` connects; where it raises, it is called again later. A connection that is lost later is the sink's own to
+    make anew, in the next ``send``.
+    """
+
+    async def send(self, events: Sequence[Record]) -> None:
+        """Deliver events, in their order, and return when their receiver has acknowledged all.
+
+        Raises ``Retry`` where it could not be done now (anything else that is raised counts as that), and ``Reject`` to
+        name those that can never be delivered, when all others have been. Never called twice at once; may be cancelled
+        where it takes longer than the section's ``timeout``. The same events may come again: their ``id`` tells.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no send()")
+
+    async def reopen(self) -> None:
+        """Open files anew: somebody has moved them away (SIGHUP, from logrotate say)."""
 
 
 def declared_metrics(plugin: type[Plugin[Any]]) -> list[Metric]:

@@ -15,11 +15,11 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Exporter, Plugin
+from agentd.plugin import Collector, Exporter, Plugin, Sink
 
 log = logging.getLogger(__name__)
 
-_BASES: dict[str, type[Plugin[Any]]] = {"collectors": Collector, "exporters": Exporter}
+_BASES: dict[str, type[Plugin[Any]]] = {"collectors": Collector, "exporters": Exporter, "sinks": Sink}
 
 
 class PluginError(Exception):

@@ -19,6 +19,7 @@ FLOORS = (
     (
         "agentd.metrics.family",
         "agentd.metrics.workers",
+        "agentd.events.envelope",
         "agentd.options",
         "agentd.host",
         "agentd.routes",

@@ -26,7 +26,7 @@ def load(
     """Return what the configuration comes to, logs configured; print every error and end with ``status`` otherwise."""
     document = read(find(config_file))
     overrides = {**overriding(options), **(extra or {})}
-    agent, _, _, _ = core(document, overrides=overrides)
+    agent = core(document, overrides=overrides).agent
     level = agent.log_level if _says(document, overrides, "log_level") else log_level
     logs.configure(level, agent.log_format)  # type: ignore[arg-type]  # both are checked by the configuration
     registry = Registry(agent.plugin_dirs)
@@ -58,7 +58,7 @@ def overriding(options: Mapping[str, object]) -> Overrides:
 
 def commands_of_plugins() -> dict[str, click.Command]:
     """Return the commands that plugins add which are not bundled, by the default configuration's plugin folders."""
-    agent, _, _, _ = core(read(find(None)))
+    agent = core(read(find(None))).agent
     registry = Registry(agent.plugin_dirs)
     registry.load_installed()
     added = click.Group()

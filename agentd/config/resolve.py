@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from agentd.config.convert import required, to_fields, to_struct, unknown_key
 from agentd.config.problems import ConfigError, Problem, suggest
 from agentd.config.settings import (
+    SECTIONS,
     AgentSettings,
     CollectorKeys,
     ExporterKeys,
     Instance,
+    JournalSettings,
     Kind,
     Settings,
+    SinkKeys,
     Switches,
     WebSettings,
     parse_address,
@@ -24,8 +27,12 @@ from agentd.config.spelling import found
 from agentd.host import HostPaths
 from agentd.options import Config
 
-KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys]] = {"collectors": CollectorKeys, "exporters": ExporterKeys}
-SECTIONS = ("agent", "web", "host", *KEYS)
+KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys | SinkKeys]] = {
+    "collectors": CollectorKeys,
+    "exporters": ExporterKeys,
+    "sinks": SinkKeys,
+}
+NAMES = (*SECTIONS, *KEYS)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -46,9 +53,17 @@ class Catalog(Protocol):
         """
 
 
-def core(
-    document: Document, *, overrides: Overrides | None = None
-) -> tuple[AgentSettings, WebSettings, HostPaths, list[Problem]]:
+class Core(NamedTuple):
+    """The core's own sections, and what is wrong with them."""
+
+    agent: AgentSettings
+    web: WebSettings
+    host: HostPaths
+    journal: JournalSettings
+    problems: list[Problem]
+
+
+def core(document: Document, *, overrides: Overrides | None = None) -> Core:
     """Return the core's own sections, before it is known which plugins there are, and what is wrong with them.
 
     In the place of a wrong value stands its default, so that checking can go on.
@@ -58,6 +73,7 @@ def core(
     agent = _section(AgentSettings, "agent", document, problems)
     web = _section(WebSettings, "web", document, problems)
     host = _section(HostPaths, "host", document, problems)
+    journal = _section(JournalSettings, "journal", document, problems)
     for label in agent.labels:
         if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", label):
             message = "expected a label name: letters, digits and _, no digit first, and not __ first"
@@ -69,17 +85,17 @@ def core(
         except ValueError as error:
             path = ("web", "listen", str(index))
             problems.append(document.problem(path, f"{error}; found {found(address)}"))
-    return agent, web, host, problems
+    return Core(agent, web, host, journal, problems)
 
 
 def resolve(document: Document, catalog: Catalog, *, overrides: Overrides | None = None) -> Settings:
     """Return the settings that a document comes to. Raises ``ConfigError`` with all that is wrong."""
     document = document.override(overrides or {})
-    agent, web, host, problems = core(document)
+    agent, web, host, journal, problems = core(document)
     for name, value in document.values.items():
-        if name not in SECTIONS:
+        if name not in NAMES:
             what = "section" if isinstance(value, Mapping) else "key"
-            hint = suggest(name, SECTIONS) or f"; there are the sections {', '.join(SECTIONS)}"
+            hint = suggest(name, NAMES) or f"; there are the sections {', '.join(NAMES)}"
             problems.append(document.problem((name,), f"no such {what}{hint}"))
     instances: list[Instance] = []
     disabled: dict[str, str] = {}
@@ -91,7 +107,7 @@ def resolve(document: Document, catalog: Catalog, *, overrides: Overrides | None
         places = {str(file): index for index, file in enumerate(document.files)}
         problems.sort(key=lambda problem: _place(problem, places))
         raise ConfigError(problems)
-    return Settings(agent, web, host, tuple(instances), disabled, document)
+    return Settings(agent, web, host, journal, tuple(instances), disabled, document)
 
 
 class _Kind:

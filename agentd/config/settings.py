@@ -11,9 +11,9 @@ import msgspec
 from agentd.config.source import Document
 from agentd.host import HostPaths
 from agentd.metrics.rules import Rule
-from agentd.options import Config, Duration
+from agentd.options import Config, Duration, Size
 
-Kind = Literal["collectors", "exporters"]
+Kind = Literal["collectors", "exporters", "sinks"]
 
 
 class AgentSettings(Config, frozen=True):
@@ -80,6 +80,93 @@ class ExporterKeys(Config, frozen=True):
     ``{ action = "drop", name = "node_arp_.*" }``."""
 
 
+class JournalSettings(Config, frozen=True):
+    """The journal, in which events are written down before they are sent."""
+
+    enabled: bool = True
+    """Whether events are kept on disk. Without, as many as ``memory`` allows are kept there, and lost when the agent
+    ends."""
+    max_size: Size | None = None
+    """How large the journal's file may grow before the oldest events are dropped; left out, 5 % of the disk, at most
+    ``256MiB``."""
+    max_age: Duration = Duration(7 * 86400)
+    """How long events are kept. While the clock is not synchronised, none is dropped for its age."""
+    memory: Size = Size(16 << 20)
+    """How much may wait in memory to be written down, while a disk is slow or full say; what is beyond is dropped."""
+
+    def __post_init__(self) -> None:
+        if self.max_size is not None and self.max_size < 1 << 20:
+            raise ValueError("max_size must be at least 1MiB")
+        if self.memory < 1 << 16:
+            raise ValueError("memory must be at least 64KiB")
+        if not self.max_age > 0:
+            raise ValueError("max_age must be longer than 0s")
+
+
+class Batch(Config, frozen=True):
+    """How many events go at once."""
+
+    events: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
+    """The most events in a batch."""
+    bytes: Size = Size(1 << 20)
+    """The most bytes in a batch, its events being JSON; one that is larger goes alone."""
+    age: Duration = Duration(0)
+    """How long the first event of a batch may wait for others."""
+
+
+class Condense(Config, frozen=True):
+    """How repeats are folded: the first goes at once, those that follow within the window become one, with a count."""
+
+    key: list[str] = msgspec.field(default_factory=lambda: ["type", "source", "target"])
+    """What is the same in events that repeat each other: names of fields, ``payload.plugin`` say."""
+    window: Duration = Duration(60)
+    """How long events are folded into one."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window <= 86400:
+            raise ValueError('window must be longer than "0s", and not longer than "1d"')
+
+
+class SinkKeys(Config, frozen=True):
+    """The keys that every sink's section may have beside its own options."""
+
+    plugin: str | None = None
+    """The plugin that this section configures; left out, it is the one of the section's name."""
+    enabled: bool = True
+    """Whether it runs."""
+    events: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Which events it gets: patterns of their types, ``telemetry.*`` say."""
+    sources: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Whose events it gets: patterns of their sources, ``collectors.*`` say."""
+    start: Literal["now", "beginning"] = "now"
+    """Where a sink begins that was not there before: with what happens from now on, or with all that is kept."""
+    unhealthy_after: Duration = Duration(300)
+    """How long it may have something to deliver, and deliver nothing, before the agent says that it is unhealthy."""
+    timeout: Duration = Duration(30)
+    """How long a batch may take before it is given up and tried again."""
+    rate_limit: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The most events a second, on average; left out, as many as there are."""
+    batch: Batch = Batch()
+    """How many events go at once, such as ``{ events = 100, bytes = "256KiB", age = "1s" }``."""
+    condense: Condense | None = None
+    """How repeats are folded into one event with a count, ``{ key = ["type", "payload.plugin"], window = "60s" }`` say;
+    left out, each goes as it is."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("timeout", self.timeout), ("unhealthy_after", self.unhealthy_after)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be longer than 0s")
+
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "agent": AgentSettings,
+    "web": WebSettings,
+    "host": HostPaths,
+    "journal": JournalSettings,
+}
+"""The core's own sections."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Instance:
     """A plugin with its settings. Two are equal when nothing about them changed: why they run does not count."""
@@ -87,7 +174,7 @@ class Instance:
     kind: Kind
     name: str
     plugin: str
-    keys: CollectorKeys | ExporterKeys
+    keys: CollectorKeys | ExporterKeys | SinkKeys
     config: Config | None
     """Its options; None where the plugin could not be loaded, so that nobody knows what they are."""
     reason: str = field(default="default", compare=False)
@@ -109,6 +196,7 @@ class Settings:
     agent: AgentSettings
     web: WebSettings
     host: HostPaths
+    journal: JournalSettings
     instances: tuple[Instance, ...]
     """What is to run: those of the defaults first, then in the order of the configuration."""
     disabled: Mapping[str, str]

@@ -249,6 +249,11 @@ sysfs = "/sys"  # default
 rootfs = "/"  # default
 udev_data = "/run/udev/data"  # default
 
+[journal]
+enabled = true  # default
+max_age = "1w"  # default
+memory = "16MiB"  # default
+
 [collectors.http]  # [collectors.http] in F:10
 enabled = true  # default
 interval = "1m"  # F:16
@@ -349,7 +354,7 @@ def test_the_schema():
     """Sections, instances of any name, reserved keys, references, and the types of options."""
     made = schema(iter(ENTRIES))
     assert msgspec.json.decode(msgspec.json.encode(made)) == made
-    assert set(made["properties"]) == {"agent", "web", "host", "collectors", "exporters"}
+    assert set(made["properties"]) == {"agent", "web", "host", "collectors", "exporters", "journal", "sinks"}
     assert made["additionalProperties"] is False
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     collectors = made["properties"]["collectors"]

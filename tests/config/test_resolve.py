@@ -35,6 +35,7 @@ class Plugins:
     TYPES = {
         "collectors": {"filesystem": Filesystem, "cpu": Config, "http": Http, "broken": None},
         "exporters": {"prometheus": Config, "push": Push},
+        "sinks": {},
     }
 
     def __init__(self):
@@ -44,7 +45,7 @@ class Plugins:
         return list(self.TYPES[kind])
 
     def defaults(self, kind):
-        return {"collectors": ("cpu", "filesystem", "broken"), "exporters": ("prometheus",)}[kind]
+        return {"collectors": ("cpu", "filesystem", "broken"), "exporters": ("prometheus",)}.get(kind, ())
 
     def config_type(self, kind, plugin):
         self.asked.append(plugin)
@@ -284,7 +285,10 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
     [
         ("web = 5", "1: web: expected a table; found 5"),
         ("collectors = 5", "1: collectors: expected a table; found 5"),
-        ("zzz = 5", "1: zzz: no such key; there are the sections agent, web, host, collectors, exporters"),
+        (
+            "zzz = 5",
+            "1: zzz: no such key; there are the sections agent, web, host, journal, collectors, exporters, sinks",
+        ),
         ("[host]\nproc = '/p'", '2: host.proc: no such option. Did you mean "procfs"?'),
         ("[collectors]\nenable = 'cpu'", '2: collectors.enable: expected a list of strings; found "cpu"'),
         ("[collectors]\nenabel = ['cpu']", '2: collectors.enabel: no such option. Did you mean "enable"?'),

@@ -67,12 +67,12 @@ def test_any_text_is_an_address_or_a_value_error(text):
 
 def problems_of(**values):
     """Return the problems of the core's sections in a document without origins, as texts."""
-    return [str(problem) for problem in core(Document(values))[3]]
+    return [str(problem) for problem in core(Document(values)).problems]
 
 
 def test_defaults_of_the_core():
     """Without any configuration the core is on loopback, and nothing is wrong."""
-    agent, web, host, problems = core(Document())
+    agent, web, host, _, problems = core(Document())
     assert (agent.labels, agent.plugin_dirs, agent.log_level, agent.log_format) == ({}, [], "info", "auto")
     assert web.listen == ["127.0.0.1:9797"]
     assert host.procfs == "/proc"
@@ -82,7 +82,7 @@ def test_defaults_of_the_core():
 @pytest.mark.parametrize("name", ["site", "_x", "A9", "env", "file"])
 def test_labels(name):
     """Label names of the classic character set are accepted, those that look like a reference too."""
-    assert core(Document({"agent": {"labels": {name: "x"}}}))[0].labels == {name: "x"}
+    assert core(Document({"agent": {"labels": {name: "x"}}})).agent.labels == {name: "x"}
 
 
 @pytest.mark.parametrize("name", ["9a", "a-b", "__x", "", "é", "a b"])
@@ -102,16 +102,16 @@ def test_wrong_addresses_are_named_by_their_place():
 
 def test_what_is_wrong_does_not_hide_what_is_right():
     """The folders of plugins are known though the level is wrong, so that their plugins can be known."""
-    agent, _, _, problems = core(Document({"agent": {"plugin_dirs": ["/p"], "log_level": "loud"}}))
+    agent, _, _, _, problems = core(Document({"agent": {"plugin_dirs": ["/p"], "log_level": "loud"}}))
     assert (agent.plugin_dirs, agent.log_level, len(problems)) == (["/p"], "info", 1)
 
 
 def test_the_command_line_goes_before_the_files():
     """Overrides win, and errors in them name where they come from."""
     document = Document({"web": {"listen": [":1"]}})
-    _, web, _, _ = core(document, overrides={("web", "listen"): ([":2"], Origin("--listen"))})
+    web = core(document, overrides={("web", "listen"): ([":2"], Origin("--listen"))}).web
     assert web.listen == [":2"]
-    problems = core(document, overrides={("web", "listen"): (["x"], Origin("environment AGENTD_LISTEN"))})[3]
+    problems = core(document, overrides={("web", "listen"): (["x"], Origin("environment AGENTD_LISTEN"))}).problems
     assert str(problems[0]).startswith("environment AGENTD_LISTEN: web.listen[0]: expected HOST:PORT")
 
 

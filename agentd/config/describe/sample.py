@@ -7,13 +7,10 @@ a right one, and says what the agent does anyway.
 import textwrap
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from agentd.config.describe.options import Option, options, paragraphs
 from agentd.config.resolve import KEYS
-from agentd.config.settings import AgentSettings, Switches, WebSettings
+from agentd.config.settings import SECTIONS, Switches
 from agentd.config.spelling import key
-from agentd.host import HostPaths
 from agentd.options import Config
 
 _INTRODUCTION = """\
@@ -40,8 +37,7 @@ def default_file(entries: Iterable[tuple[str, str, str, type[Config]]]) -> str:
     """Return the whole configuration: the core's sections, then those of the plugins that are given, by kind."""
     entries = list(entries)
     parts = [_INTRODUCTION]
-    core: dict[str, type[msgspec.Struct]] = {"agent": AgentSettings, "web": WebSettings, "host": HostPaths}
-    for name, type_ in core.items():
+    for name, type_ in SECTIONS.items():
         parts.append("\n".join([*_prose(type_.__doc__), f"[{name}]", *_options(options(type_))]) + "\n")
     for kind, keys in KEYS.items():
         lines = [

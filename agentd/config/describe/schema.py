@@ -9,10 +9,9 @@ import tomli
 
 from agentd.config.describe.options import default, field_docs, paragraphs
 from agentd.config.resolve import KEYS
-from agentd.config.settings import AgentSettings, Switches, WebSettings
+from agentd.config.settings import SECTIONS, Switches
 from agentd.config.spelling import toml
 from agentd.config.wording import arms, bare, bounds, choices, element, entry, example, is_struct
-from agentd.host import HostPaths
 from agentd.options import PARSED, Config, Duration, Regex, Secret, Size, Url
 
 _TYPES: dict[object, dict[str, Any]] = {
@@ -41,9 +40,7 @@ _REFERENCE = {"$ref": "#/$defs/reference"}
 def schema(entries: Iterable[tuple[str, str, str, type[Config]]]) -> dict[str, Any]:
     """Return the schema for the core's sections and those of the plugins that are given."""
     entries = list(entries)
-    sections: dict[str, Any] = {
-        name: _table(type_) for name, type_ in (("agent", AgentSettings), ("web", WebSettings), ("host", HostPaths))
-    }
+    sections: dict[str, Any] = {name: _table(type_) for name, type_ in SECTIONS.items()}
     definitions: dict[str, Any] = {
         "reference": {
             "description": "What an environment variable or a file holds.",

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agentd.config.problems import DEFAULT, Path
-from agentd.config.settings import Settings
+from agentd.config.settings import SECTIONS, Settings
 from agentd.config.source import Document, reference
 from agentd.config.spelling import key, toml
 from agentd.options import Secret
@@ -19,8 +19,8 @@ def show(settings: Settings) -> str:
     """
     document = settings.document
     lines: list[str] = []
-    for name, section in (("agent", settings.agent), ("web", settings.web), ("host", settings.host)):
-        lines += [f"[{name}]", *_fields(section, (name,), document), ""]
+    for name in SECTIONS:
+        lines += [f"[{name}]", *_fields(getattr(settings, name), (name,), document), ""]
     for instance in settings.instances:
         path: Path = (instance.kind, instance.name)
         lines.append(f"[{instance.kind}.{key(instance.name)}]  # {instance.reason}")

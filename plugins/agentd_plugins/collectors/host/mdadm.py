@@ -32,7 +32,7 @@ class Mdadm(Collector[Config]):
 
     required = gauge("node_md_disks_required", "Number of disks that the array is made of when it is whole.", DEVICE)
     disks = gauge("node_md_disks", "Number of the array's disks that are active, failed or spare.", ("device", "state"))
-    state = gauge("node_md_state", "1 for the state in which the array is, 0 for each other.", ("device", "state"))
+    states = gauge("node_md_state", "1 for the state in which the array is, 0 for each other.", ("device", "state"))
     blocks = gauge("node_md_blocks", "Size of the array in blocks of 1,024 bytes.", DEVICE)
     synced = gauge(
         "node_md_blocks_synced",
@@ -68,7 +68,7 @@ class Mdadm(Collector[Config]):
         return [
             self.required({array.name: array.required for array in arrays if array.required is not None}),
             self.disks(disks),
-            self.state(
+            self.states(
                 ((array.name, label), float(array.state == state))
                 for array in arrays
                 for label, state in STATES.items()

@@ -72,7 +72,7 @@ class Systemd(Collector[SystemdConfig]):
     )
     units = gauge("node_systemd_units", "Number of units, loaded or not, that are in a state.", ("state",))
     running = gauge("node_systemd_system_running", "1 where the whole system runs and no unit has failed, else 0.")
-    state = gauge(
+    states = gauge(
         "node_systemd_unit_state",
         "1 for the state that the unit is in, 0 for the others; type is that of a service or of a mount.",
         ("name", "state", "type"),
@@ -173,7 +173,7 @@ class Systemd(Collector[SystemdConfig]):
             for unit in units
             for state in STATES
         }
-        return [self.state(samples)]
+        return [self.states(samples)]
 
     async def _numbers(self, systemd: _dbus.Service, units: Sequence[Unit]) -> list[Family]:
         wanted = [(unit, detail) for unit in units for detail in self._details.get(unit.kind, ())]

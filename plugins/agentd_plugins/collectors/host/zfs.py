@@ -48,7 +48,9 @@ class Zfs(Collector[Config]):
     dataset = unknown(
         "node_zfs_zpool_dataset_*", "Row {} of a dataset's table: operations, bytes or files.", ("zpool", "dataset")
     )
-    state = gauge("node_zfs_zpool_state", "1 for the state in which the pool is, 0 for each other.", ("zpool", "state"))
+    states = gauge(
+        "node_zfs_zpool_state", "1 for the state in which the pool is, 0 for each other.", ("zpool", "state")
+    )
 
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
@@ -98,7 +100,7 @@ class Zfs(Collector[Config]):
 
     def _states(self, pools: Iterable[str]) -> Family:
         found = {pool: self._read(pool, "state").decode("utf-8", "replace").strip().lower() for pool in pools}
-        return self.state(
+        return self.states(
             ((pool, state), float(state == now)) for pool, now in found.items() if now for state in STATES
         )
 

@@ -1,0 +1,140 @@
+"""The envelope of every event (Charter 1.0), its check, and its form as a CloudEvent."""
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+LONGEST_NAME = 200
+"""Characters that a type, source, target or id may have at most."""
+
+LARGEST = 1 << 20
+"""Bytes that an envelope may have at most."""
+
+
+class EventError(ValueError):
+    """What was given is no event; the text names the field and says what would be right."""
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """Something that happened. Whoever makes one gives at least ``type``; the agent fills in the rest."""
+
+    id: str = ""
+    """What tells it from every other event: a UUID of version 7 (RFC 9562) where its maker gave none."""
+    type: str
+    """What happened, in words with dots between them, ``telemetry.connection_closed`` say."""
+    source: str = ""
+    """Who says so: an instance of a plugin (``collectors.fleet``), ``agentd``, or any other service."""
+    target: str | None = None
+    """Whom it is about or meant for, a robot's id say."""
+    timestamp: float = 0.0
+    """When it happened, in seconds since 1970, UTC."""
+    payload: dict[str, Any] = {}
+    """What there is to say about it; JSON."""
+    meta: dict[str, Any] = {}
+    """Where it came from: ``host``, ``agent_id``, ``boot_id``, ``seq``, ``clock_synchronised`` and ``labels`` are the
+    agent's, whatever else somebody put here is kept."""
+
+
+class Record:
+    """An event as the journal has it, on its way to a sink: the envelope's bytes, and the event if it is asked for."""
+
+    def __init__(self, seq: int, type: str, source: str, json: bytes) -> None:
+        self.seq = seq
+        """Its place in the order of all events of this agent; grows, with gaps."""
+        self.type = type
+        self.source = source
+        self.json = json
+        """The whole envelope as JSON in UTF-8, on one line."""
+
+    @cached_property
+    def event(self) -> Event:
+        """The event itself."""
+        return _decode(self.json)
+
+    @property
+    def id(self) -> str:
+        """The event's id, by which a receiver knows a repeat."""
+        return self.event.id
+
+    def __repr__(self) -> str:
+        return f"<Record {self.seq}: {self.type} of {self.source}>"
+
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+def new_id() -> str:
+    """Return a UUID of version 7: it begins with the time, so that databases have new ones side by side."""
+    # Mersenne's numbers, seeded by the system, are random enough to be told apart; a system call each is not needed.
+    bits = random.getrandbits(74)
+    milliseconds = int(time.time() * 1000)
+    return (
+        f"{milliseconds >> 16 & 0xFFFFFFFF:08x}-{milliseconds & 0xFFFF:04x}-7{bits & 0xFFF:03x}-"
+        f"{0x8000 | bits >> 12 & 0x3FFF:04x}-{bits >> 26:012x}"
+    )
+
+
+def check(event: Event) -> None:
+    """Raise ``EventError`` where an event has something that its receivers could not work with."""
+    if not TYPE.fullmatch(event.type):
+        raise EventError(
+            f'type: expected words of letters, digits, _ and - with dots between them, such as "mission.finished"; '
+            f"found {event.type[:LONGEST_NAME]!r}"
+        )
+    for name in ("id", "type", "source", "target"):
+        text = getattr(event, name)
+        if text is not None and (len(text) > LONGEST_NAME or not text.isprintable()):
+            raise EventError(f"{name}: expected at most {LONGEST_NAME} printable characters; found {text[:40]!r}")
+    if not isfinite(event.timestamp) or not 0 <= event.timestamp < 1e11:
+        raise EventError(f"timestamp: expected seconds since 1970; found {event.timestamp!r}")
+
+
+def decode(data: bytes) -> Event:
+    """Return the event that somebody sent as JSON. Raises ``EventError``."""
+    try:
+        event = _decode(data)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        field = where.strip("`").removeprefix("$.")
+        raise EventError(f"{field}: {what}" if field else what) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EventError(f"expected an event as JSON: {error}") from None
+    check(event)
+    return event
+
+
+def cloud_event(event: Event) -> dict[str, Any]:
+    """Return an event as a CloudEvent 1.0 in structured mode (https://cloudevents.io).
+
+    ``target`` becomes the subject and ``payload`` the data. Of ``meta``, ``host``, ``agent_id``, ``boot_id`` and
+    ``seq`` become extension attributes (whose names have neither capitals nor underscores, section 3.1), and each label
+    one of its name where that is allowed.
+    """
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "type": event.type,
+        "source": event.source or "agentd",
+        "time": datetime.fromtimestamp(event.timestamp, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+    }
+    if event.target is not None:
+        attributes["subject"] = event.target
+    labels = event.meta.get("labels")
+    extensions = dict(labels) if isinstance(labels, Mapping) else {}
+    for name in ("host", "agent_id", "boot_id", "seq"):
+        extensions[name.replace("_", "")] = event.meta.get(name)
+    for name, value in extensions.items():
+        if re.fullmatch("[a-z0-9]{1,20}", name) and name not in attributes and isinstance(value, str | int | bool):
+            # Integers of CloudEvents have 32 bits: a sequence number is a text, as in the extension `sequence`.
+            attributes[name] = str(value) if name == "seq" else value
+    attributes["data"] = event.payload
+    return attributes

@@ -1,0 +1,1 @@
+"""What is on disk: one SQLite database in the state directory, and its one writer."""
