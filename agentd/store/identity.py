@@ -1,0 +1,73 @@
+"""Who this agent is: an id that outlives restarts, is renewed where the machine was cloned, and numbers its journals."""
+
+import os
+import uuid
+from pathlib import Path
+
+import msgspec
+
+GENERATION = 1 << 40
+"""Sequence numbers of one journal. The next one, begun because that was lost, goes on above all of them. There is room
+for 8,192 journals below the integers that every JSON reader has (2**53)."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What ``agent.json`` in the state directory holds."""
+
+    agent_id: str
+    """A UUID; no two agents have the same."""
+    machine_id: str = ""
+    """The machine on which that id was made; where it is another one, the state directory was cloned."""
+    generation: int = 0
+    """How many journals were begun anew before the present one."""
+
+
+def load(directory: Path, machine_id: str) -> Identity:
+    """Return the identity that is kept in a state directory; a new one, kept from now on, where there is none.
+
+    A file that cannot be understood counts as none. Raises ``OSError`` where the new one cannot be kept.
+    """
+    try:
+        identity = msgspec.json.decode((directory / "agent.json").read_bytes(), type=Identity)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        identity = Identity(str(uuid.uuid4()), machine_id)
+        save(directory, identity)
+    if machine_id and identity.machine_id != machine_id:
+        known = identity.machine_id  # unknown until now, it was not cloned
+        identity = msgspec.structs.replace(
+            identity, machine_id=machine_id, agent_id=str(uuid.uuid4()) if known else identity.agent_id
+        )
+        save(directory, identity)
+    return identity
+
+
+def save(directory: Path, identity: Identity) -> None:
+    """Keep an identity: the file has the old or the new one at any moment, and a power cut does not take it back."""
+    path = directory / "agent.json"
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        file.write(msgspec.json.encode(identity) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def machine_id(root: Path = Path("/")) -> str:
+    """Return the machine's id (machine-id(5)); nothing where it has none."""
+    try:
+        return (root / "etc/machine-id").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def boot_id(procfs: str = "/proc") -> str:
+    """Return the id of this boot of the machine (random(4)); nothing where the kernel does not tell."""
+    try:
+        return Path(procfs, "sys/kernel/random/boot_id").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
