@@ -38,6 +38,9 @@ ERRORS = ("ENOENT", "EAGAIN", "EIO", "ENODEV", "EACCES", "EINVAL", "ENXIO", "EOP
 FOR_GOOD = {errno.ENOENT, errno.EOPNOTSUPP}
 """What a collector may take to hold until the next boot."""
 
+LIST = "bonding_masters"
+"""The one file of sysfs without which nothing is known of the rest."""
+
 NUMBER = re.compile(rb"(?<![\w.-])\d+")
 DEVICE = re.compile(
     r".*/(class/[^/]+|block|bus/[^/]+/devices|fs/[^/]+|devices/system/(?:cpu|node|edac/mc))/([^/]+)/(?=.)"
@@ -106,7 +109,10 @@ def told(collector):
 
 
 def told_or_refused(collector, path):
-    """Return the same, or nothing where the collector says that there is nothing, or that this file is broken."""
+    """Return the same, or nothing where the collector says that there is nothing, or that this file is broken.
+
+    An attribute of a device is no reason to say so: it costs what it would have told.
+    """
     try:
         return told(collector)
     except NoData:
@@ -115,6 +121,7 @@ def told_or_refused(collector, path):
         refused = error
     assert isinstance(refused, OSError) or type(refused) is ValueError
     assert path in str(refused)
+    assert path.startswith(collector.host.paths.procfs) or path.endswith(LIST)
     return {}
 
 
