@@ -1,6 +1,6 @@
 """Odd hardware: whatever a file holds or answers, a collector leaves out what it said and keeps the rest.
 
-Every file that a collector reads in node_exporter's own fixtures is broken in every way, one at a time.
+Each kind of file that a collector reads in node_exporter's own fixtures is broken in some thirty ways, one at a time.
 """
 
 import asyncio
