@@ -9,8 +9,8 @@ from itertools import chain
 from operator import attrgetter
 
 from agentd.metrics.assembly import Rejection, assemble
-from agentd.metrics.family import Family, Labels, Metric, Snapshot, Value, counter, gauge
-from agentd.metrics.frame import Frame, Layout, again
+from agentd.metrics.family import Family, Labels, Metric, Snapshot, counter, gauge
+from agentd.metrics.frame import EMPTY, Frame, Layout
 from agentd.metrics.rules import Rules
 from agentd.metrics.slot import Outcome, Slot
 from agentd.plugin import UnknownCollectorError
@@ -32,6 +32,9 @@ SLICE = 0.005
 _turn = attrgetter("threaded", "inline")
 
 Source = Callable[[], Frame]
+
+Column = tuple[list[Labels], list[float]]
+"""Label values of the samples of a family, and their values."""
 
 
 class Gatherer:
@@ -72,16 +75,20 @@ class Gatherer:
 
     def __init__(self) -> None:
         self.slots: dict[str, Slot] = {}
+        self._order: list[Slot] = []
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: set[asyncio.Task[None]] = set()
-        self._own: dict[tuple[str, ...], Layout] = {}  # by who was asked
+        self._own: dict[tuple[str, ...], tuple[dict[str, list[Labels]], Layout]] = {}  # by who was asked
         self._united: dict[tuple[Layout, ...], Layout] = {}  # of answers in which no two families have one name
         self._named: set[tuple[str, str]] = set()
 
     def start(self, slots: Iterable[Slot]) -> None:
         """Take these collectors, and begin the schedules of those that have an interval."""
         self.slots = {slot.name: slot for slot in slots}
+        # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
+        # would take turns with this thread, and cost more by that than they gain.
+        self._order = sorted(self.slots.values(), key=_turn)
         for slot in self.slots.values():
             if slot.interval is not None:
                 self._schedules.add(asyncio.get_running_loop().create_task(self._schedule(slot, slot.interval)))
@@ -141,13 +148,17 @@ class Gatherer:
 
     def _told(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Frame]:
         """Return what the agent and its plugins say about themselves."""
-        families = self._about(outcomes)
+        columns = self._about(outcomes)
         asked = tuple([slot.name for slot, _ in outcomes])
-        if len(self._own) >= UNITED:
-            self._own.clear()
-        layout, values = again(self._own.get(asked), families)
-        self._own[asked] = layout
-        return [layout.fill(values), *(source() for source in self.sources)]
+        keys = {name: keys for name, (keys, _) in columns.items()}
+        known, layout = self._own.get(asked, ({}, EMPTY.layout))
+        if keys != known:
+            layout = Layout(self.METRICS[name](dict.fromkeys(keys[name], 0.0)) for name in keys if keys[name])
+            if len(self._own) >= UNITED:
+                self._own.clear()
+            self._own[asked] = keys, layout
+        about = layout.fill(list(chain.from_iterable([values for _, values in columns.values()])))
+        return [about, *(source() for source in self.sources)]
 
     def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
         for name, rejection in rejections:
@@ -169,9 +180,8 @@ class Gatherer:
         due = begun + deadline
         waiting: dict[str, asyncio.Future[None]] = {}
         turn = begun
-        # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
-        # would take turns with this thread, and cost more by that than they gain.
-        for slot in sorted(slots, key=_turn):
+        asked = self._order if len(slots) == len(self._order) else sorted(slots, key=_turn)
+        for slot in asked:
             if slot.interval is None:
                 settled = slot.begin(due)
                 if settled is not None:
@@ -195,29 +205,34 @@ class Gatherer:
             return slot.last if slot.last is not slot.good else None
         return slot.good
 
-    def _about(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Family]:
+    def _about(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> dict[str, Column]:
         now = time.monotonic()
         asked = [(slot, slot.last if slot.interval is not None else shown, shown) for slot, shown in outcomes]
         ran = [(slot, last, shown) for slot, last, shown in asked if last is not None]
-        samples: dict[str, dict[Labels, Value]] = {
-            "node_duration": {(slot.name,): last.duration for slot, last, _ in ran},
-            "node_success": {(slot.name,): 1.0 if last.status == "ok" else 0.0 for slot, last, _ in ran},
-            "duration": {(slot.key,): last.duration for slot, last, _ in ran},
-            "success": {
-                (slot.key,): 1.0 if last.status == "ok" else 0.0 for slot, last, _ in ran if last.status != "no data"
-            },
-            "series": {(slot.key,): float(shown.series) for slot, _, shown in ran if shown is not None},
-            "age": {
-                (slot.key,): now - shown.at
-                for slot, _, shown in ran
-                if slot.interval is not None and shown is not None and shown.status == "ok"
-            },
-            "timeouts": {(slot.key,): float(slot.timeouts) for slot, _ in outcomes},
-            "rejected": {
-                (slot.key, reason): float(count) for slot, _ in outcomes for reason, count in slot.rejected.items()
-            },
+        durations = [last.duration for _, last, _ in ran]
+        tried = [(slot, last) for slot, last, _ in ran if last.status != "no data"]
+        shows = [(slot, shown) for slot, _, shown in ran if shown is not None]
+        aged = [(slot, shown) for slot, shown in shows if slot.interval is not None and shown.status == "ok"]
+        rejected = [(slot, reason, count) for slot, _ in outcomes for reason, count in slot.rejected.items()]
+        return {
+            "node_duration": ([slot.as_collector for slot, _, _ in ran], durations),
+            "node_success": (
+                [slot.as_collector for slot, _, _ in ran],
+                [1.0 if last.status == "ok" else 0.0 for _, last, _ in ran],
+            ),
+            "duration": ([slot.as_plugin for slot, _, _ in ran], durations),
+            "success": (
+                [slot.as_plugin for slot, _ in tried],
+                [1.0 if last.status == "ok" else 0.0 for _, last in tried],
+            ),
+            "series": ([slot.as_plugin for slot, _ in shows], [float(shown.series) for _, shown in shows]),
+            "age": ([slot.as_plugin for slot, _ in aged], [now - shown.at for _, shown in aged]),
+            "timeouts": ([slot.as_plugin for slot, _ in outcomes], [float(slot.timeouts) for slot, _ in outcomes]),
+            "rejected": (
+                [(slot.key, reason) for slot, reason, _ in rejected],
+                [float(count) for _, _, count in rejected],
+            ),
         }
-        return [self.METRICS[name](values) for name, values in samples.items() if values]
 
     async def _schedule(self, slot: Slot, interval: float) -> None:
         # All hosts of a fleet start together after a power cut: the first wait spreads them over the interval.

@@ -71,6 +71,8 @@ class Slot:
         self.collector = collector
         self.name = name
         self.key = collector.context.name
+        self.as_collector = (name,)
+        self.as_plugin = (self.key,)
         self.foreign = collector.foreign
         self.timeout = timeout
         self.interval = interval
@@ -79,7 +81,7 @@ class Slot:
         self.timeouts = 0
         self.rejected: Counter[str] = Counter()
         self._workers = workers
-        self._clock = collector.clock
+        self._now = collector.clock.monotonic
         self._admission = Admission(max_series)
         asynchronous = inspect.iscoroutinefunction(collector.collect)
         self.threaded = not asynchronous and (collector.blocking if threaded is None else threaded)
@@ -112,7 +114,7 @@ class Slot:
             if context.deadline is not None:  # the run may go on for whoever can wait longest
                 context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
             return self._settled
-        self._begun = self._clock.monotonic()
+        self._begun = self._now()
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
         try:
             if self.threaded and (self._always or self.collector.waits()):
@@ -134,7 +136,7 @@ class Slot:
         self.timeouts += 1
         error = f"no answer within the {waited:.3g} s that the reader could wait"
         self._say(logging.WARNING, _LATE, f"{error}; its series are left out")
-        return Outcome("timed out", EMPTY, waited, self._clock.monotonic(), error=error)
+        return Outcome("timed out", EMPTY, waited, self._now(), error=error)
 
     def came(self) -> None:
         """Note that the run ended before its reader's deadline: a later one that does not is told of again."""
@@ -192,7 +194,7 @@ class Slot:
         error = None if task.cancelled() else task.exception()
         if late:
             if not task.cancelled() and not self._stopping:
-                took = self._clock.monotonic() - self._begun
+                took = self._now() - self._begun
                 self._say(logging.WARNING, "ended", f"ended after {took:.1f} s: is asked again")
         elif task.cancelled():
             self._fail(asyncio.CancelledError("the run was cancelled"))
@@ -231,7 +233,7 @@ class Slot:
             self._say(logging.ERROR, text, f"failed: {text}", error)
 
     def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
-        now = self._clock.monotonic()
+        now = self._now()
         self.last = Outcome(status, frame, now - self._begun, now, error)
         if status == "ok":
             self.good = self.last

@@ -2,7 +2,7 @@
 # Runs as root inside the booted Debian: installs agentd there as an administrator would, goes through what can happen
 # to its service, and prints what came of it in sections. It judges nothing: test_unit.py does.
 #
-# The variables PORT and ROOT_PORT name two free ports; /given holds the unit, its system user and the wheels.
+# The variables PORT and ROOT_PORT name two free ports; /given holds the unit, its drop-ins, its system user and the wheels.
 set -euo pipefail
 
 section() { printf '\n@@ %s\n' "$1"; }
@@ -86,6 +86,74 @@ curl --silent --fail "http://127.0.0.1:$PORT/readyz"
 section stopped
 systemctl stop agentd
 properties
+
+# What each drop-in is for. Firmware and energy counters, which this machine may lack, are files in a folder of links to
+# /sys, with the modes that the kernel gives them.
+mkdir --parents /srv/sys/class/dmi/id /srv/sys/class/powercap/intel-rapl:0 /srv/private/data
+ln --symbolic /sys/[!c]* /srv/sys
+for class in /sys/class/*; do
+  case $class in */dmi | */powercap) ;; *) ln --symbolic "$class" /srv/sys/class ;; esac
+done
+echo board >/srv/sys/class/dmi/id/product_name
+echo secret >/srv/sys/class/dmi/id/product_serial
+echo package-0 >/srv/sys/class/powercap/intel-rapl:0/name
+echo 5000000 >/srv/sys/class/powercap/intel-rapl:0/energy_uj
+chmod 400 /srv/sys/class/dmi/id/product_serial /srv/sys/class/powercap/intel-rapl:0/energy_uj
+chmod 700 /srv/private
+mount -t tmpfs -o size=14M tmpfs /srv/private/data
+mount -t tracefs tracefs /sys/kernel/tracing
+mknod --mode=666 /dev/nvidiactl c 195 255
+cat >/etc/agentd/agentd.toml <<END
+[host]
+sysfs = "/srv/sys"
+[collectors]
+enable = ["perf", "process", "processes", "slabinfo", "sysctl"]
+[collectors.perf]
+cpus = "0"
+tracepoint = ["sched:sched_process_fork"]
+[collectors.process]
+groups = [{ name = "all", cmdline = [""] }]
+[collectors.sysctl]
+include = ["kernel.cad_pid", "kernel.threads-max"]
+END
+
+# with SECTION [DROP-IN ...]: start the service with these drop-ins, and show what it then may and tells.
+with() {
+  local section=$1 name process
+  shift
+  for name in "$@"; do install --mode=644 "/given/drop-ins/$name.conf" /etc/systemd/system/agentd.service.d; done
+  systemctl daemon-reload
+  systemctl reset-failed agentd # so many starts within seconds are not taken for a failure
+  systemctl restart agentd
+  section "with-$section"
+  properties
+  process=$(systemctl show agentd --property=MainPID --value)
+  grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$process/status"
+  section "devices-with-$section"
+  nsenter --target "$process" --mount find /dev -maxdepth 1 -name 'nvidia*'
+  systemctl show agentd --property=DeviceAllow
+  section "metrics-with-$section"
+  curl --silent --fail "http://127.0.0.1:$PORT/metrics"
+  section "journal-with-$section"
+  journalctl --sync
+  journalctl --no-pager "_SYSTEMD_INVOCATION_ID=$(systemctl show agentd --property=InvocationID --value)"
+  for name in "$@"; do rm "/etc/systemd/system/agentd.service.d/$name.conf"; done
+}
+with none
+with read-all read-all
+with perf perf
+with gpu gpu
+with clock clock
+with processes processes
+with all read-all perf gpu clock processes
+# As where /proc is mounted with hidepid=. The host's own option would not do: this systemd gives the unit a /proc that
+# is mounted anew, without it.
+printf '[Service]\nProtectProc=invisible\n' >/etc/systemd/system/agentd.service.d/hidden.conf
+with hidden
+with hidden-processes processes
+rm /etc/systemd/system/agentd.service.d/hidden.conf
+systemctl daemon-reload
+systemctl stop agentd
 
 section broken
 echo 'collectors = "all of them"' >/etc/agentd/agentd.toml

@@ -1,4 +1,4 @@
-"""The unit in a Debian that was really booted, where it is installed, started, killed, stopped and misconfigured once.
+"""The unit in a Debian that was really booted: installed, started, killed, stopped, with each drop-in, misconfigured.
 
 ``guest.sh`` does all that inside and prints what comes of it, section by section; the tests here judge.
 """
@@ -19,6 +19,17 @@ pytestmark = pytest.mark.systemd
 PROJECT = Path(__file__).resolve().parents[2]
 
 RELEASE, PYTHON = "bookworm", "3.11"
+CAPABILITIES = {
+    "none": 0,
+    "read-all": 1 << 2,  # CAP_DAC_READ_SEARCH, as numbered in linux/capability.h
+    "perf": 1 << 38,  # CAP_PERFMON
+    "gpu": 0,
+    "clock": 0,
+    "processes": 1 << 19 | 1 << 2,  # CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
+    "all": 1 << 38 | 1 << 19 | 1 << 2,
+}
+"""What each drop-in is to give to the agent, and nothing else."""
+
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps", "curl")
 
 Sections = dict[str, str]
@@ -37,22 +48,41 @@ def host(
         pytest.skip(f"{booted} is not there: it boots the host, and is no part of this repository")
     if os.geteuid() != 0:
         pytest.skip("only root may boot a host")
-    server_binary("systemd-nspawn")
+    nspawn = server_binary("systemd-nspawn")
     root = debian(server_binary("debootstrap"))
     given = tmp_path_factory.mktemp("given")
     build_wheels(given / "wheels")
     for name in ("agentd.service", "agentd.sysusers.conf"):
         shutil.copy(PROJECT / "systemd" / name, given)
+    shutil.copytree(PROJECT / "systemd" / "drop-ins", given / "drop-ins")
     port, root_port = unused_ports(2)
     script = given / "script"
     script.write_text(f"PORT={port} ROOT_PORT={root_port}\n" + Path(__file__).with_name("guest.sh").read_text())
     done = subprocess.run(
-        [booted, root, script, f"{given}:/given"], capture_output=True, encoding="utf-8", timeout=300, check=False
+        [booted, root, script, f"{given}:/given"],
+        env=os.environ | {"PATH": f"{as_a_machine(nspawn, tmp_path_factory.mktemp('bin'))}:{os.environ['PATH']}"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
     )
     print(done.stdout, done.stderr)  # pytest shows it where a test fails
     assert done.returncode == 0, f"the script inside the host ended with status {done.returncode}"
     _, *titled = re.split(r"^@@ (.*)\n", done.stdout, flags=re.MULTILINE)
     return dict(zip(titled[::2], titled[1::2], strict=True))
+
+
+def as_a_machine(nspawn: str, folder: Path) -> Path:
+    """Return a folder with a systemd-nspawn that leaves to the units in the booted host what a machine leaves them.
+
+    By itself it forbids to all of them, root's too, to read the clock's discipline (adjtimex passes only where the
+    clock may be set, CAP_SYS_TIME) and to count events: nothing of that would say anything about agentd's unit.
+    """
+    options = "--capability=CAP_PERFMON --system-call-filter='adjtimex clock_adjtime perf_event_open'"
+    wrapper = folder / "systemd-nspawn"
+    wrapper.write_text(f'#!/bin/sh\nexec {nspawn} {options} "$@"\n')
+    wrapper.chmod(0o755)
+    return folder
 
 
 def debian(debootstrap: str) -> Path:
@@ -212,6 +242,100 @@ def test_stop_ends_it_at_once_and_cleanly(host: Sections) -> None:
     stopped = properties(host["stopped"])
     assert (stopped["ActiveState"], stopped["Result"]) == ("inactive", "success")
     assert (stopped["ExecMainCode"], stopped["ExecMainStatus"]) == ("1", "0")
+
+
+def test_each_drop_in_is_tried(host: Sections) -> None:
+    """There is no drop-in that the guest does not start the service with."""
+    drop_ins = {path.stem for path in (PROJECT / "systemd" / "drop-ins").glob("*.conf")}
+    assert drop_ins == CAPABILITIES.keys() - {"none", "all"}
+    assert {f"with-{name}" for name in drop_ins} < host.keys()
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_with_a_drop_in_the_agent_may_what_it_says(host: Sections, name: str) -> None:
+    """The service comes up; the agent has the capabilities that the drop-in names, can get no others, and keeps its
+    filter of system calls. All drop-ins together add up.
+    """
+    with_it = host[f"with-{name}"]
+    started = properties(with_it)
+    assert (started["ActiveState"], started["SubState"]) == ("active", "running")
+    facts = dict(line.split(":\t") for line in with_it.splitlines() if ":\t" in line)
+    wanted = f"{CAPABILITIES[name]:016x}"
+    assert facts == {"CapEff": wanted, "CapBnd": wanted, "NoNewPrivs": "1", "Seccomp": "2"}
+
+
+@pytest.mark.parametrize("name", ["read-all", "perf", "processes"])
+def test_the_log_names_a_drop_in_until_it_is_there(host: Sections, name: str) -> None:
+    """Without a drop-in the log says that it is needed, with it no longer; nor with all of them."""
+    assert f"drop-in {name}.conf" in host["journal-with-none"]
+    for key in (name, "all"):
+        assert "daemon: collectors: " in host[f"journal-with-{key}"]
+        assert f"drop-in {name}.conf" not in host[f"journal-with-{key}"]
+
+
+def test_read_all_opens_what_only_root_may_read(host: Sections) -> None:
+    """Energy, serial numbers, kernel caches, and the size of a mount in a folder of root's take the drop-in.
+
+    The kernel's caches and the mount are real; energy and serial number are files of root's with the modes of the
+    kernel's own, because the machine that runs this need not have them. Kernel parameters that only root may read stay
+    closed, as the drop-in says.
+    """
+    for name, opened in (("none", False), ("read-all", True), ("all", True)):
+        metrics = host[f"metrics-with-{name}"]
+        assert bool(series(metrics, "node_rapl_package_joules_total")) == opened
+        assert bool(series(metrics, "node_slabinfo_objects")) == opened
+        assert ('product_serial="secret"' in next(iter(series(metrics, "node_dmi_info")))) == opened
+        [mount] = [
+            labels for labels in series(metrics, "node_filesystem_device_error") if "/srv/private/data" in labels
+        ]
+        assert ('device_error=""' in mount) == opened
+        assert "node_sysctl_kernel_threads_max" in series(metrics)
+        assert "node_sysctl_kernel_cad_pid" not in series(metrics)
+
+
+def test_perf_lets_events_be_counted(host: Sections) -> None:
+    """Page faults are counted with the drop-in only; tracepoints, whose numbers only root may read, with read-all too.
+
+    What the CPU itself counts is not looked for: virtual machines count nothing.
+    """
+    faults, forks = 'node_perf_page_faults_total{cpu="0"}', 'node_perf_sched_sched_process_fork{cpu="0"}'
+    told = {name: series(host[f"metrics-with-{name}"], "node_perf_").keys() for name in CAPABILITIES}
+    assert {name for name in told if faults in told[name]} == {"perf", "all"}
+    assert {name for name in told if forks in told[name]} == {"all"}
+
+
+def test_clock_lets_the_clock_be_asked(host: Sections) -> None:
+    """The clock's discipline is told with the drop-in only, and then all of it that root is told."""
+    told = {name for name in CAPABILITIES if series(host[f"metrics-with-{name}"], "node_timex_")}
+    assert told == {"clock", "all"}
+    wanted = series(host["metrics-of-root"], "node_timex_")
+    assert series(host["metrics-with-clock"], "node_timex_").keys() == wanted.keys()
+
+
+def test_gpu_shows_the_devices(host: Sections) -> None:
+    """NVIDIA's devices are in sight with the drop-in only, and systemd has taken in which may be opened.
+
+    A file in /dev stands for the device. Whether it could be opened cannot be seen here: that takes the driver, and in
+    the booted host, whose control groups of devices cannot be written, no device is refused to anybody.
+    """
+    for name, seen in (("none", False), ("gpu", True), ("all", True)):
+        devices = host[f"devices-with-{name}"].splitlines()
+        assert ("/dev/nvidiactl" in devices) == seen
+        assert ("DeviceAllow=char-nvidia* rw" in devices) == seen
+
+
+def test_processes_opens_those_of_other_users(host: Sections) -> None:
+    """Input and output of all processes can be read with the drop-in only, and those are seen that /proc hides."""
+    partial = {
+        name: float(series(host[f"metrics-with-{name}"])["namedprocess_scrape_partial_errors"])
+        for name in (*CAPABILITIES, "hidden-processes")
+    }
+    assert {name for name in partial if partial[name] == 0} == {"processes", "all", "hidden-processes"}
+    hidden, seen = (
+        float(series(host[f"metrics-with-{name}"])["node_processes_pids"]) for name in ("hidden", "hidden-processes")
+    )
+    assert hidden == 1  # the agent itself
+    assert seen > 3
 
 
 def test_a_broken_configuration_is_not_tried_again(host: Sections) -> None:

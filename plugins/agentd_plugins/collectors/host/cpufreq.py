@@ -1,5 +1,6 @@
 """How fast CPUs run, and may run, from /sys/devices/system/cpu (Documentation/admin-guide/pm/cpufreq.rst)."""
 
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, gauge, hookimpl
@@ -26,7 +27,7 @@ class Cpufreq(Collector[Config]):
     """Frequencies of the CPUs, and who decides upon them."""
 
     name = "cpufreq"
-    blocking = True  # some drivers ask the CPU, or firmware, and wait for it
+    blocking = False  # some drivers ask the CPU, or firmware, and wait for it: in a worker
 
     frequencies = {
         "cpuinfo_cur_freq": gauge("node_cpu_frequency_hertz", "Frequency that the hardware reports, in hertz.", CPU),
@@ -45,14 +46,14 @@ class Cpufreq(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
-    def waits(self) -> bool:
-        """Say whether there is anything to ask."""
-        return self.host.has("devices/system/cpu/cpufreq") or self.host.has("devices/system/cpu/cpu0/cpufreq")
-
-    def collect(self) -> list[Family]:
+    def collect(self) -> list[Family] | Awaitable[list[Family]]:
         """Return the frequencies of all CPUs that are switched on; none where they have only one, or a host decides."""
-        if not self.waits():
+        # So it is in most virtual machines. Before Linux 4.3 each CPU had a folder of its own, and there was no other.
+        if not (self.host.has(f"{FOLDER}/cpufreq") or self.host.has(f"{FOLDER}/cpu0/cpufreq")):
             return []
+        return self.in_worker(self._ask)
+
+    def _ask(self) -> list[Family]:
         offline = self._offline()
         policies: dict[str, Policy] = {}
         columns: dict[str, dict[Labels, float]] = {file: {} for file in self.frequencies}
@@ -63,7 +64,7 @@ class Cpufreq(Collector[Config]):
                 continue
             path = f"{FOLDER}/{folder}/cpufreq"
             place = self._sysfs.link(path) or path  # CPUs that share a policy have links to one folder
-            if place == path and not self._sysfs.exists(path):  # so it is in most virtual machines
+            if place == path and not self._sysfs.exists(path):
                 continue
             if place not in policies:
                 policies[place] = self._policy(path)

@@ -1,5 +1,6 @@
 """Disks that are reached over several paths (dm-multipath), from /sys/block."""
 
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, NoData, gauge, hookimpl
@@ -39,7 +40,7 @@ class Dmmultipath(Collector[Config]):
     """Disks over several paths, and the states of these."""
 
     name = "dmmultipath"
-    blocking = True  # names of the device mapper wait for a lock that is held while its tables change
+    blocking = False  # names of the device mapper wait for a lock that is held while its tables change: in a worker
 
     info = gauge(
         "node_dmmultipath_device_info",
@@ -63,15 +64,15 @@ class Dmmultipath(Collector[Config]):
         super().__init__(config, context)
         self._sysfs = Sysfs(self.host, self.log)
 
-    def waits(self) -> bool:
-        """Say whether there is anything to ask."""
-        return bool(self._mapped())
-
-    def collect(self) -> list[Family]:
+    def collect(self) -> list[Family] | Awaitable[list[Family]]:
         """Return the disks and their paths."""
-        names = self._mapped()
-        if names is None:
-            raise NoData("sysfs has no list of block devices that could be read")
+        try:
+            names = [name for name in self._sysfs.names("block") if name.startswith("dm-")]
+        except (FileNotFoundError, PermissionError):
+            raise NoData("sysfs has no list of block devices that could be read") from None
+        return self.in_worker(self._ask, names) if names else []
+
+    def _ask(self, names: list[str]) -> list[Family]:
         disks = [disk for name in names if (disk := self._disk(name))]
         families = [
             self.info(((*disk.labels, disk.uuid), 1.0) for disk in disks),
@@ -88,12 +89,6 @@ class Dmmultipath(Collector[Config]):
             ),
         ]
         return [family for family in families if family.samples]
-
-    def _mapped(self) -> list[str] | None:
-        try:
-            return [name for name in self._sysfs.names("block") if name.startswith("dm-")]
-        except (FileNotFoundError, PermissionError):
-            return None
 
     def _disk(self, sysfs_name: str) -> Disk | None:
         folder = f"block/{sysfs_name}"

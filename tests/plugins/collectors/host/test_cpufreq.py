@@ -1,5 +1,7 @@
 """The collector cpufreq."""
 
+import asyncio
+
 import pytest
 
 from agentd.plugin import Context, Host, HostPaths
@@ -33,9 +35,15 @@ def cpus(tmp_path):
     return folder
 
 
+def answer(host):
+    """Return what the collector says, in a worker where it has to ask."""
+    families = Cpufreq(context=Context(host=host)).collect()
+    return families if isinstance(families, list) else asyncio.run(families)
+
+
 def told(tmp_path):
     """Return the samples by family."""
-    families = Cpufreq(context=Context(host=Host(HostPaths(sysfs=str(tmp_path))))).collect()
+    families = answer(Host(HostPaths(sysfs=str(tmp_path))))
     return {family.name.removeprefix("node_cpu_"): family.samples for family in families}
 
 
@@ -75,7 +83,7 @@ def test_a_shared_policy_is_read_once(tmp_path):
         (tmp_path / FOLDER / cpu).mkdir()
         (tmp_path / FOLDER / cpu / "cpufreq").symlink_to("../cpufreq/policy0")
     host = CountingHost(HostPaths(sysfs=str(tmp_path)))
-    (family,) = Cpufreq(context=Context(host=host)).collect()
+    (family,) = answer(host)
     assert family.samples == {("0",): 1e6, ("1",): 1e6, ("2",): 1e6}
     assert len([name for name in host.reads if name.endswith("scaling_cur_freq")]) == 1
 
