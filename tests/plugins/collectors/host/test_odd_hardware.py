@@ -95,7 +95,8 @@ def make(shared, tmp_path_factory):
         context = Context(name=name, host=OddHost(settings.host), in_worker=at_once)
         return registry.plugin_class("collectors", name)(found[name].config, context)
 
-    return collector
+    yield collector
+    LOOP.close()
 
 
 def told(collector):
