@@ -94,7 +94,7 @@ class Host:
     def _open(self, path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = _whole(descriptor)
+            data = _whole(descriptor, path)
             if data and _made_up(os.fstat(descriptor), len(data)):
                 self._sizes[path] = len(data)
                 if self._kept.setdefault(path, descriptor) == descriptor:  # no other thread was faster
@@ -136,14 +136,18 @@ def read(path: str) -> bytes:
     """Return the whole of a file. Raises ``OSError``."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _whole(descriptor)
+        return _whole(descriptor, path)
     finally:
         os.close(descriptor)
 
 
-def _whole(descriptor: int) -> bytes:
-    data = os.read(descriptor, 16384)
-    if data:
-        while more := os.read(descriptor, 65536):
-            data += more
+def _whole(descriptor: int, path: str) -> bytes:
+    try:
+        data = os.read(descriptor, 16384)
+        if data:
+            while more := os.read(descriptor, 65536):
+                data += more
+    except OSError as error:  # which a descriptor alone gives no name to
+        error.filename = path
+        raise
     return data

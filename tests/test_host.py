@@ -1,5 +1,6 @@
 """The machine's own files, and how they are read."""
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -198,3 +199,15 @@ def test_it_is_told_at_once_whether_there_are_devices(host, tmp_path):
     assert not fake.has("class/empty")
     assert not fake.has("class/nothing")
     assert fake.has("class")
+
+
+def test_an_error_of_reading_names_the_file(tmp_path, monkeypatch):
+    """What a driver answers to a read, when the file is open already, is told with the file's path, too."""
+    (tmp_path / "temp1_input").write_bytes(b"1\n")
+
+    def refuse(descriptor, size):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(host_module.os, "read", refuse)
+    with pytest.raises(OSError, match=f"Input/output error: '{tmp_path}/temp1_input'"):
+        Host(HostPaths(sysfs=str(tmp_path))).sys("temp1_input")

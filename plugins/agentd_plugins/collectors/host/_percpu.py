@@ -8,7 +8,7 @@ def parse(text: bytes) -> dict[str, list[int]]:
     shorter than the heading, or for anything else than hexadecimal numbers.
     """
     heading, _, rest = text.partition(b"\n")
-    names = heading.decode().split()
+    names = heading.decode("utf-8", "replace").split()
     rows = [[int(number, 16) for number in line.split()[: len(names)]] for line in rest.splitlines()]
     if not names or any(len(row) < len(names) for row in rows):
         raise ValueError(f"expected a heading and equally many numbers in each line, found {text[:200]!r}")

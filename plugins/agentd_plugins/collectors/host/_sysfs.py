@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from math import isfinite
 
 from agentd.plugin import Host
 
@@ -90,9 +91,10 @@ class Sysfs:
 def number(content: bytes) -> float | None:
     """Return the number that an attribute holds; None where it holds anything else."""
     try:
-        return float(content)
+        value = float(content)
     except ValueError:
         return None
+    return value if isfinite(value) else None
 
 
 def decoded(content: bytes) -> str:

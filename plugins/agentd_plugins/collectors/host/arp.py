@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from agentd.plugin import Collector, Config, Context, Family, Regex, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter, exclusive
 from agentd_plugins.collectors.host._neighbour import NeighbourSocket
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class ArpConfig(Config):
@@ -45,7 +46,7 @@ class Arp(Collector[ArpConfig]):
     def collect(self) -> list[Family] | Awaitable[list[Family]]:
         """Return the number of entries of each device that has any."""
         try:
-            return self._families(parse(self.host.proc("net/arp")))
+            return self._families(parsed(self.host, "net/arp", parse))
         except FileNotFoundError:
             if not self.config.netlink or self.host.paths.sysfs != "/sys":
                 raise

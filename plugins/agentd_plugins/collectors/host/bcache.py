@@ -1,6 +1,7 @@
 """Disks that have a faster one as their cache (bcache), from /sys/fs/bcache."""
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, counter, gauge, hookimpl
@@ -219,9 +220,11 @@ def _numbers(text: str, unit: str, parser: Callable[[str], float]) -> dict[str, 
     for line in text.splitlines():
         name, _, value = line.partition(":")
         try:
-            numbers[name] = parser(value.strip().removesuffix(unit))
+            number = parser(value.strip().removesuffix(unit))
         except ValueError:
             continue
+        if isfinite(number):
+            numbers[name] = number
     return numbers
 
 

@@ -32,7 +32,7 @@ def read(host: Host, master: str) -> list[bytes] | None:
     """
     try:
         slaves = host.sys(f"class/net/{master}/bonding/slaves").decode(errors="replace").split()
-    except OSError:
+    except (OSError, ValueError):  # the latter of what can be no name
         return None
     states = (state(host, master, slave) for slave in slaves)
     return [found for found in states if found is not None]
@@ -43,7 +43,7 @@ def state(host: Host, master: str, slave: str) -> bytes | None:
     for prefix in ("lower", "slave"):  # the latter before Linux 3.18
         try:
             return host.sys(f"class/net/{master}/{prefix}_{slave}/bonding_slave/mii_status").strip()
-        except OSError:
+        except (OSError, ValueError):  # the latter of what can be no name
             continue
     return None
 

@@ -1,6 +1,7 @@
 """How fragmented memory is: free blocks of each size, from /proc/buddyinfo."""
 
 from agentd.plugin import Collector, Config, Family, Labels, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Buddyinfo(Collector[Config]):
@@ -17,7 +18,7 @@ class Buddyinfo(Collector[Config]):
 
     def collect(self) -> list[Family]:
         """Return the free blocks of all zones."""
-        return [self.blocks(parse(self.host.proc("buddyinfo")))]
+        return [self.blocks(parsed(self.host, "buddyinfo", parse))]
 
 
 def parse(text: bytes) -> dict[Labels, float]:

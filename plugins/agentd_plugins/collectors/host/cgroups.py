@@ -1,6 +1,7 @@
 """How many control groups there are by controller, from /proc/cgroups."""
 
 from agentd.plugin import Collector, Config, Family, NoData, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Cgroups(Collector[Config]):
@@ -22,7 +23,7 @@ class Cgroups(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return both for all controllers that the kernel has."""
         try:
-            controllers = parse(self.host.proc("cgroups"))
+            controllers = parsed(self.host, "cgroups", parse)
         except FileNotFoundError:
             raise NoData("the kernel has no control groups, or does not list their controllers") from None
         return [

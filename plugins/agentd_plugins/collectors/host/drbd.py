@@ -1,6 +1,7 @@
 """Replicated block devices, from /proc/drbd, which DRBD 8 fills; DRBD 9 says no more than its version there."""
 
 from agentd.plugin import Collector, Config, Family, Labels, NoData, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 DEVICE = ("device",)
 NODE = ("device", "node")
@@ -47,7 +48,7 @@ class Drbd(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return what the file says of each device."""
         try:
-            found = parse(self.host.proc("drbd"))
+            found = parsed(self.host, "drbd", parse)
         except FileNotFoundError:
             raise NoData("no replicated block devices: the kernel's module drbd is not loaded") from None
         metrics = {**self.numbers, **self.states, "cs": self.connected}

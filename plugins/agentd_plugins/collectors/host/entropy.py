@@ -1,6 +1,7 @@
 """What the kernel's random number generator has gathered, from /proc/sys/kernel/random."""
 
 from agentd.plugin import Collector, Config, Family, NoData, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Entropy(Collector[Config]):
@@ -15,11 +16,11 @@ class Entropy(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return how full the pool is, and how big."""
         try:
-            available = self.host.proc("sys/kernel/random/entropy_avail")
-            pool_size = self.host.proc("sys/kernel/random/poolsize")
+            available = parsed(self.host, "sys/kernel/random/entropy_avail", float)
+            pool_size = parsed(self.host, "sys/kernel/random/poolsize", float)
         except FileNotFoundError:
             raise NoData("the kernel does not tell of its random number generator") from None
-        return [self.available(float(available)), self.pool_size(float(pool_size))]
+        return [self.available(available), self.pool_size(pool_size)]
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """Open files of the whole machine, from /proc/sys/fs/file-nr."""
 
 from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Filefd(Collector[Config]):
@@ -16,7 +17,7 @@ class Filefd(Collector[Config]):
 
     def collect(self) -> Frame:
         """Return both numbers."""
-        return self._layout.fill(parse(self.host.proc("sys/fs/file-nr")))
+        return self._layout.fill(parsed(self.host, "sys/fs/file-nr", parse))
 
 
 def parse(text: bytes) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Regex, counter, hookimpl
 from agentd_plugins.collectors.host._filters import Filter
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class InterruptsConfig(Config):
@@ -52,7 +53,7 @@ class Interrupts(Collector[InterruptsConfig]):
     def collect(self) -> list[Family]:
         """Return the counts of all interrupts that the options ask for."""
         samples: dict[Labels, float] = {}
-        for source in parse(self.host.proc("interrupts")):
+        for source in parsed(self.host, "interrupts", lambda text: list(parse(text))):
             if self._ignores(source):
                 continue
             for cpu, count in enumerate(source.counts):

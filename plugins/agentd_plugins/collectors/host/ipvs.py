@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, NoData, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 LABELS = ("local_address", "local_port", "remote_address", "remote_port", "proto", "local_mark")
 
@@ -67,10 +68,10 @@ class Ipvs(Collector[IpvsConfig]):
     def collect(self) -> list[Family]:
         """Return what there is in all, and by backend."""
         try:
-            totals = parse_stats(self.host.proc("net/ip_vs_stats"))
+            totals = parsed(self.host, "net/ip_vs_stats", parse_stats)
         except FileNotFoundError:
             raise NoData("no load balancer: the kernel's module ip_vs is not loaded") from None
-        backends = list(parse(self.host.proc("net/ip_vs")))
+        backends = parsed(self.host, "net/ip_vs", lambda text: list(parse(text)))
         families = [metric(total) for metric, total in zip(self.totals, totals, strict=True)]
         return families + [metric(self._sums(backends, field)) for field, metric in self._backends.items() if backends]
 

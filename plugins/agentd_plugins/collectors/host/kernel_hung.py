@@ -1,6 +1,7 @@
 """Tasks that hung, from /proc/sys/kernel/hung_task_detect_count."""
 
 from agentd.plugin import Collector, Config, Family, NoData, counter, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class KernelHung(Collector[Config]):
@@ -14,7 +15,7 @@ class KernelHung(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return the kernel's count."""
         try:
-            return [self.tasks(float(self.host.proc("sys/kernel/hung_task_detect_count")))]
+            return [self.tasks(parsed(self.host, "sys/kernel/hung_task_detect_count", float))]
         except FileNotFoundError:
             raise NoData("the kernel does not count hung tasks: it needs CONFIG_DETECT_HUNG_TASK") from None
 

@@ -1,6 +1,7 @@
 """Merging of equal pages, from /sys/kernel/mm/ksm."""
 
 from agentd.plugin import Collector, Config, Family, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._sysfs import number
 
 
 class Ksmd(Collector[Config]):
@@ -31,10 +32,11 @@ class Ksmd(Collector[Config]):
         families = []
         for file, metric in self.files.items():
             try:
-                value = float(self.host.sys(f"kernel/mm/ksm/{file}", lasting=True))
-            except (OSError, ValueError):  # an older kernel lacks some, one without NUMA merge_across_nodes
+                value = number(self.host.sys(f"kernel/mm/ksm/{file}", lasting=True))
+            except OSError:  # an older kernel lacks some, one without NUMA merge_across_nodes
                 continue
-            families.append(metric(value / 1000 if file == "sleep_millisecs" else value))
+            if value is not None:
+                families.append(metric(value / 1000 if file == "sleep_millisecs" else value))
         return families
 
 

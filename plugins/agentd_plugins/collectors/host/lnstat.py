@@ -21,7 +21,7 @@ class Lnstat(Collector[Config]):
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._metrics: dict[str, Metric] = {}
-        self._refused: set[str] = set()
+        self._said: set[str] = set()
 
     def collect(self) -> list[Family]:
         """Return a family for each column; files may have columns in common."""
@@ -43,12 +43,17 @@ class Lnstat(Collector[Config]):
         try:
             return parse(self.host.proc(f"net/stat/{file}"))
         except PermissionError:
-            if file not in self._refused:
-                self._refused.add(file)
-                self.log.warning("/proc/net/stat/%s is left out: reading it needs root or CAP_DAC_READ_SEARCH", file)
+            self._say(file, "reading it needs root or CAP_DAC_READ_SEARCH")
         except OSError:  # its module was unloaded meanwhile
             pass
+        except ValueError as error:
+            self._say(file, str(error))
         return {}
+
+    def _say(self, file: str, why: str) -> None:
+        if file not in self._said:
+            self._said.add(file)
+            self.log.warning("/proc/net/stat/%s is left out: %s", file, why)
 
     def _metric(self, name: str) -> Metric:
         if name not in self._metrics:

@@ -1,6 +1,7 @@
 """Load averages, from /proc/loadavg."""
 
 from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class LoadAvg(Collector[Config]):
@@ -17,7 +18,7 @@ class LoadAvg(Collector[Config]):
 
     def collect(self) -> Frame:
         """Return the three averages."""
-        return self._layout.fill(parse(self.host.proc("loadavg")))
+        return self._layout.fill(parsed(self.host, "loadavg", parse))
 
 
 def parse(text: bytes) -> tuple[float, float, float]:

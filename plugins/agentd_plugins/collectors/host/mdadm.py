@@ -4,6 +4,7 @@ from pathlib import Path
 
 from agentd.plugin import Collector, Config, Context, Family, NoData, gauge, hookimpl
 from agentd_plugins.collectors.host import _mdstat
+from agentd_plugins.collectors.host._parsed import parsed
 from agentd_plugins.collectors.host._sysfs import Sysfs, number
 
 DEVICE = ("device",)
@@ -53,7 +54,7 @@ class Mdadm(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return what both files say of the arrays; sysfs has some of which the other knows nothing."""
         try:
-            arrays = _mdstat.parse(self.host.proc("mdstat"))
+            arrays = parsed(self.host, "mdstat", _mdstat.parse)
         except FileNotFoundError:
             raise NoData("no disk arrays: the kernel's module md is not loaded") from None
         families = [*self._told(arrays), *self._attributes()]

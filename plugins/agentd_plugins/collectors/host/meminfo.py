@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from operator import mul
 
 from agentd.plugin import Collector, Config, Frame, Layout, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 
@@ -86,7 +87,10 @@ class Meminfo(Collector[Config]):
 
     def collect(self) -> Frame:
         """Return the known fields that this kernel has."""
-        text = self.host.proc("meminfo")
+        numbers = parsed(self.host, "meminfo", self._numbers)  # which may make another layout
+        return self._layout.fill(numbers)
+
+    def _numbers(self, text: bytes) -> list[float]:
         numbers = self._places.read(split(text))
         if numbers is None:  # the first time: a running kernel keeps its list
             found = parse(text)
@@ -99,7 +103,7 @@ class Meminfo(Collector[Config]):
             marks = (place for place in range(len(words)) if place not in values)
             self._places = Places(words, marks, [found[field][0] for field in fields])
             numbers = self._places.read(words) or []
-        return self._layout.fill(list(map(mul, numbers, self._units)))
+        return list(map(mul, numbers, self._units))
 
 
 def split(text: bytes) -> list[bytes]:

@@ -1,7 +1,7 @@
 """What the memory of each NUMA node is used for, from /sys/devices/system/node."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, counter, gauge, hookimpl
 
@@ -28,6 +28,7 @@ class MeminfoNuma(Collector[Config]):
     def __init__(self, config: Config | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._nodes: list[str] = []
+        self._said: set[str] = set()
         self._fields: dict[str, Metric] = {}
         self._allocations: dict[str, Metric] = {}
 
@@ -37,13 +38,21 @@ class MeminfoNuma(Collector[Config]):
         counts: dict[str, dict[Labels, float]] = {}
         for node in self._listed():
             for name, values, parse in (("meminfo", sizes, parse_meminfo), ("numastat", counts, parse_numastat)):
-                try:
-                    text = self.host.sys(f"{FOLDER}/node{node}/{name}", lasting=True)
-                except OSError:  # the node was switched off meanwhile
-                    continue
-                for field, value in parse(text).items():
-                    values.setdefault(field, {})[node,] = value
+                for field, value in self._read(f"{FOLDER}/node{node}/{name}", parse).items():
+                    if field.isidentifier() and field.isascii():
+                        values.setdefault(field, {})[node,] = value
         return [*families(self.field, self._fields, sizes), *families(self.allocations, self._allocations, counts)]
+
+    def _read(self, path: str, parse: Callable[[bytes], dict[str, float]]) -> dict[str, float]:
+        try:
+            return parse(self.host.sys(path, lasting=True))
+        except OSError:  # the node was switched off meanwhile
+            pass
+        except ValueError as error:
+            if path not in self._said:
+                self._said.add(path)
+                self.log.warning("%s/%s is left out: %s", self.host.paths.sysfs, path, error)
+        return {}
 
     def _listed(self) -> list[str]:
         try:

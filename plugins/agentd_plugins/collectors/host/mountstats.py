@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from agentd.plugin import Collector, Config, Family, Labels, Metric, NoData, counter, gauge, hookimpl
 from agentd_plugins.collectors.host._mountstats import NfsMount, addresses, parse
+from agentd_plugins.collectors.host._parsed import parsed
 
 EXPORT = ("export", "protocol", "mountaddr")
 IDLE = 4
@@ -118,10 +119,10 @@ class Mountstats(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return a mount's place for each, and the numbers of each export once, however often it is mounted."""
         try:
-            mounts = parse(self.host.proc("self/mountstats"))
+            mounts = parsed(self.host, "self/mountstats", parse)
         except FileNotFoundError:
             raise NoData("the kernel does not tell what is counted for mounts") from None
-        places, exports = told(mounts, addresses(self.host.proc("self/mountinfo")))
+        places, exports = told(mounts, parsed(self.host, "self/mountinfo", addresses))
         samples: dict[Metric, dict[Labels, float]] = {self.info: dict.fromkeys(places, 1.0)} if places else {}
         for labels, mount in exports.items():
             for metric, more, value in self._numbers(mount):

@@ -2,6 +2,7 @@
 
 from agentd.plugin import Collector, Config, Family, Labels, NoData, counter, hookimpl
 from agentd_plugins.collectors.host._nfsstat import CALLS_2, CALLS_3, parse, row
+from agentd_plugins.collectors.host._parsed import parsed
 
 CALLS_4 = (
     "Null Read Write Commit Open OpenConfirm OpenNoattr OpenDowngrade Close Setattr FsInfo Renew SetClientID "
@@ -32,7 +33,7 @@ class Nfs(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return all counters; those of an NFS version that the kernel lacks are 0."""
         try:
-            lines = parse(self.host.proc("net/rpc/nfs"))
+            lines = parsed(self.host, "net/rpc/nfs", parse)
         except FileNotFoundError:
             raise NoData("no NFS client: the kernel's module for it is not loaded") from None
         _, udp, tcp, connections = row(lines, b"net", 4)

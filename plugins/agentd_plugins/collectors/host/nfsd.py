@@ -2,6 +2,7 @@
 
 from agentd.plugin import Collector, Config, Family, Labels, NoData, counter, gauge, hookimpl
 from agentd_plugins.collectors.host._nfsstat import CALLS_2, CALLS_3, Lines, parse, row
+from agentd_plugins.collectors.host._parsed import parsed
 
 FIRST_4 = 3
 OPERATIONS_4 = (
@@ -44,7 +45,7 @@ class Nfsd(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return all counters; what the kernel does not count is 0."""
         try:
-            lines = parse(self.host.proc("net/rpc/nfsd"))
+            lines = parsed(self.host, "net/rpc/nfsd", parse)
         except FileNotFoundError:
             raise NoData("no NFS server: the kernel's module nfsd is not loaded") from None
         hits, misses, nocache = row(lines, b"rc", 3)

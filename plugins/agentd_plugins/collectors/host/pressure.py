@@ -3,6 +3,7 @@
 import errno
 
 from agentd.plugin import Collector, Config, Context, Frame, Layout, NoData, counter, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Pressure(Collector[Config]):
@@ -46,7 +47,7 @@ class Pressure(Collector[Config]):
         """Return what each resource cost; an older kernel lacks some of them."""
         seconds: dict[tuple[str, bytes], float] = {}
         for resource in self._resources:
-            for share, value in parse(self._read(resource)).items():
+            for share, value in self._read(resource).items():
                 seconds[resource, share] = value
         told = [key for key in self.totals if key in seconds]
         if not told:
@@ -58,15 +59,15 @@ class Pressure(Collector[Config]):
             self._layout = Layout(self.totals[key](0.0) for key in told)
         return self._layout.fill([seconds[key] for key in told])
 
-    def _read(self, resource: str) -> bytes:
+    def _read(self, resource: str) -> dict[bytes, float]:
         try:
-            return self.host.proc(f"pressure/{resource}")
+            return parsed(self.host, f"pressure/{resource}", parse)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
                 raise
             # Not there, or switched off; neither changes before the next boot, so it need not be asked for again.
             self._resources = tuple(name for name in self._resources if name != resource)
-            return b""
+            return {}
 
 
 def parse(text: bytes) -> dict[bytes, float]:

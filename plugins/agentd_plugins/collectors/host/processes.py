@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agentd.plugin import Collector, Config, Context, Family, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 class Processes(Collector[Config]):
@@ -54,7 +55,7 @@ class Processes(Collector[Config]):
             families.append(self.thread_states({state: float(number) for state, number in thread_states.items()}))
         for metric, parameter in ((self.max_threads, "threads-max"), (self.max_processes, "pid_max")):
             try:
-                families.append(metric(float(self.host.proc(f"sys/kernel/{parameter}"))))
+                families.append(metric(parsed(self.host, f"sys/kernel/{parameter}", float)))
             except OSError:  # not shown to this container
                 continue
         return families
@@ -68,7 +69,7 @@ class Processes(Collector[Config]):
         for name in names:
             if name.isdecimal():
                 try:
-                    yield name, *parse(self.host.proc(f"{folder}{name}/stat"))
+                    yield name, *parsed(self.host, f"{folder}{name}/stat", parse)
                 except (FileNotFoundError, ProcessLookupError):
                     continue
                 except PermissionError:

@@ -1,6 +1,7 @@
 """How long tasks ran on and waited for each CPU, from /proc/schedstat."""
 
 from agentd.plugin import Collector, Config, Family, Labels, NoData, counter, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 NANOSECOND = 1e9
 """How many are in a second. The kernel's page on the file calls some of its numbers jiffies: they are nanoseconds."""
@@ -23,7 +24,7 @@ class Schedstat(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return the three numbers of each CPU that is in use."""
         try:
-            cpus = parse(self.host.proc("schedstat"))
+            cpus = parsed(self.host, "schedstat", parse)
         except FileNotFoundError:
             raise NoData("the kernel has no statistics of its scheduler: it needs CONFIG_SCHEDSTATS") from None
         return [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from agentd.plugin import Collector, Config, Context, Family, NoData, Regex, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter
+from agentd_plugins.collectors.host._parsed import parsed
 
 SLAB = ("slab",)
 
@@ -40,15 +41,15 @@ class Slabinfo(Collector[SlabinfoConfig]):
 
     def collect(self) -> list[Family]:
         """Return the five numbers of each cache that the options ask for."""
-        caches = parse(self._text(), self._ignores)
+        caches = self._caches()
         return [
             metric({name: numbers[place] for name, numbers in caches.items()})
             for place, metric in enumerate(self.columns)
         ]
 
-    def _text(self) -> bytes:
+    def _caches(self) -> dict[str, list[float]]:
         try:
-            return self.host.proc("slabinfo")
+            return parsed(self.host, "slabinfo", lambda text: parse(text, self._ignores))
         except FileNotFoundError:
             raise NoData("the kernel does not list its slab caches") from None
         except PermissionError:

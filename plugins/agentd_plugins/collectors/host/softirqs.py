@@ -1,6 +1,7 @@
 """Software interrupts by CPU and kind, from /proc/softirqs."""
 
 from agentd.plugin import Collector, Config, Family, Labels, counter, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 KINDS = frozenset(b"HI TIMER NET_TX NET_RX BLOCK IRQ_POLL TASKLET SCHED HRTIMER RCU".split())
 """The kinds that node_exporter knows, so that a newer kernel brings no series that it does not have."""
@@ -18,7 +19,7 @@ class Softirqs(Collector[Config]):
 
     def collect(self) -> list[Family]:
         """Return the counts of all CPUs."""
-        return [self.served(parse(self.host.proc("softirqs")))]
+        return [self.served(parsed(self.host, "softirqs", parse))]
 
 
 def parse(text: bytes) -> dict[Labels, float]:

@@ -1,6 +1,7 @@
 """Packets that each CPU took from the network devices, from /proc/net/softnet_stat."""
 
 from agentd.plugin import Collector, Config, Family, Labels, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 CPU = ("cpu",)
 
@@ -29,7 +30,7 @@ class Softnet(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return a sample of each family for each CPU; what an older kernel does not count is 0, as there."""
         columns: tuple[dict[Labels, float], ...] = tuple({} for _ in self.columns)
-        for cpu, numbers in parse(self.host.proc("net/softnet_stat")).items():
+        for cpu, numbers in parsed(self.host, "net/softnet_stat", parse).items():
             key = (cpu,)
             for column, number in zip(columns, numbers, strict=True):
                 column[key] = number

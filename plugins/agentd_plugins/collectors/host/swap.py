@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Family, NoData, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 LABELS = ("device", "swap_type")
 KIB = 1024.0
@@ -32,7 +33,7 @@ class Swap(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return the areas that are in use; there may be none."""
         try:
-            areas = parse(self.host.proc("swaps"))
+            areas = parsed(self.host, "swaps", parse)
         except FileNotFoundError:
             raise NoData("the kernel cannot swap: it needs CONFIG_SWAP") from None
         return [

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from agentd.plugin import Collector, Config, Frame, Layout, Regex, hookimpl, unknown
+from agentd_plugins.collectors.host._parsed import parsed
 from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 
@@ -28,14 +29,18 @@ class Vmstat(Collector[VmstatConfig]):
 
     def collect(self) -> Frame:
         """Return the fields whose names match."""
-        words = self.host.proc("vmstat").split()
+        numbers = parsed(self.host, "vmstat", self._numbers)  # which may make another layout
+        return self._layout.fill(numbers)
+
+    def _numbers(self, text: bytes) -> list[float]:
+        words = text.split()
         numbers = self._places.read(words)
         if numbers is None:  # the first time: a running kernel keeps its list
             fields = {name: place for name, place in parse(words).items() if self.config.fields.search(name)}
             self._layout = Layout(self.field.named(name, 0.0) for name in fields)
             self._places = Places(words, range(0, len(words), 2), fields.values())
             numbers = self._places.read(words) or []
-        return self._layout.fill(numbers)
+        return numbers
 
 
 def parse(words: Sequence[bytes]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Packets that IPsec could not handle, from /proc/net/xfrm_stat."""
 
 from agentd.plugin import Collector, Config, Family, Metric, NoData, counter, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 
 def packets(name: str, why: str) -> Metric:
@@ -50,7 +51,7 @@ class Xfrm(Collector[Config]):
     def collect(self) -> list[Family]:
         """Return all counters. One that an older kernel lacks is 0, as in node_exporter."""
         try:
-            counts = parse(self.host.proc("net/xfrm_stat"))
+            counts = parsed(self.host, "net/xfrm_stat", parse)
         except FileNotFoundError:
             raise NoData("the kernel keeps no statistics of IPsec: it needs CONFIG_XFRM_STATISTICS") from None
         return [metric(counts.get(name, 0.0)) for name, metric in self.errors.items()]

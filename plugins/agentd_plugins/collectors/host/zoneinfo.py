@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 ZONE = ("node", "zone")
 
@@ -78,7 +79,7 @@ class Zoneinfo(Collector[Config]):
         """Return the fields of all zones; one that is empty has only some."""
         samples: dict[bytes, dict[Labels, float]] = {field: {} for field in self.fields}
         protections: list[dict[Labels, float]] = []
-        for zone in parse(self.host.proc("zoneinfo")):
+        for zone in parsed(self.host, "zoneinfo", parse):
             for field, value in zone.fields.items():
                 samples[field][zone.labels] = value
             for place, value in enumerate(zone.protection):

@@ -42,7 +42,7 @@ def test_every_name_says_its_unit():
 
 def told(text):
     """Return what a collector that has read nothing yet tells of such a file."""
-    collector = Meminfo(context=Context(host=SimpleNamespace(proc=lambda _: text)))
+    collector = Meminfo(context=Context(host=SimpleNamespace(paths=HostPaths(), proc=lambda _: text)))
     return {family.name: family.samples[()] for family in collector.collect()}
 
 
