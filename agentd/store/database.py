@@ -63,8 +63,8 @@ def lock(directory: Path) -> int:
             pid = os.read(descriptor, 32).decode(errors="replace").strip()
         os.close(descriptor)
         raise StoreBusyError(
-            f"another agentd{f' (process {pid})' if pid else ''} uses the state directory {directory}: stop it, or give "
-            "this one a directory of its own by STATE_DIRECTORY"
+            f"another agentd{f' (process {pid})' if pid else ''} uses the state directory {directory}: stop it, or "
+            "give this one a directory of its own by STATE_DIRECTORY"
         ) from None
     with contextlib.suppress(OSError):  # it is for people only
         os.ftruncate(descriptor, 0)

@@ -1,4 +1,4 @@
-"""Who this agent is: an id that outlives restarts, is renewed where the machine was cloned, and numbers its journals."""
+"""Who this agent is: an id that outlives restarts, is renewed on a cloned machine, and counts its journals."""
 
 import os
 import uuid

@@ -20,8 +20,8 @@ class Device(NamedTuple):
     major: str
     minor: str
     name: str
-    rotational: bool
-    """Whether something turns in it; False also where the kernel does not say."""
+    rotational: bool | None
+    """Whether something turns in it; None where the kernel does not say."""
     udev: dict[str, str]
     """Its properties in udev's database, ``ID_MODEL`` say."""
 
@@ -62,9 +62,11 @@ def read(host: Host, major: str, minor: str, name: str) -> Device:
     except OSError:
         udev = {}
     try:
-        rotational = host.sys(f"block/{name.replace('/', '!')}/queue/rotational") == b"1"
-    except OSError:
+        rotational = {b"0": False, b"1": True}.get(host.sys(f"block/{name.replace('/', '!')}/queue/rotational"))
+    except FileNotFoundError:  # partitions have none of their own
         rotational = False
+    except OSError:
+        rotational = None
     return Device(major, minor, name, rotational, udev)
 
 

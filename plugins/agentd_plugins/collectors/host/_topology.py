@@ -60,10 +60,10 @@ def online(host: Host) -> dict[str, float]:
 
 
 def isolated(host: Host) -> list[str]:
-    """Return the CPUs that were taken from the scheduler. Raises ``ValueError`` where the list cannot be understood."""
+    """Return the CPUs that were taken from the scheduler; none where their list cannot be read or understood."""
     try:
         return parse_list(host.sys(f"{FOLDER}/isolated"))
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from agentd.plugin import Collector, Config, Family, Layout, NoData, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 from agentd_plugins.collectors.host._percpu import parse
 
 
@@ -36,12 +37,12 @@ class Conntrack(Collector[Config]):
     def collect(self) -> Sequence[Family]:
         """Return the size of the table and its counters, those of all CPUs added up."""
         try:
-            entries = float(self.host.proc("sys/net/netfilter/nf_conntrack_count"))
-            limit = float(self.host.proc("sys/net/netfilter/nf_conntrack_max"))
+            entries = parsed(self.host, "sys/net/netfilter/nf_conntrack_count", float)
+            limit = parsed(self.host, "sys/net/netfilter/nf_conntrack_max", float)
         except FileNotFoundError:
             raise NoData("the kernel follows no connections: nf_conntrack is not loaded") from None
         try:
-            columns = parse(self.host.proc("net/stat/nf_conntrack"))
+            columns = parsed(self.host, "net/stat/nf_conntrack", parse)
         except FileNotFoundError:  # a kernel without CONFIG_NF_CONNTRACK_PROCFS
             return [self.entries(entries), self.limit(limit)]
         # What an old kernel does not count is 0, as in node_exporter.

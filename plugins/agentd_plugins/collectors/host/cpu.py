@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from agentd.plugin import Collector, Config, Family, Labels, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _cpuinfo, _topology
 from agentd_plugins.collectors.host._filters import given
+from agentd_plugins.collectors.host._parsed import parsed
 
 MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 """The first columns of a CPU's line in /proc/stat (proc_stat(5))."""
@@ -78,10 +79,8 @@ class Cpu(Collector[CpuConfig]):
 
     def collect(self) -> Sequence[Family]:
         """Return the times and throttle counts of this moment, and what the last survey found."""
-        # Behind the CPUs comes a line with a number for each of hundreds of interrupts.
-        lines, _, _ = self.host.proc("stat").partition(b"\nintr ")
-        before, self._ticks = self._ticks, forward(self._ticks, parse(lines))
-        if self._ticks.keys() != before.keys():
+        before, self._ticks = self._ticks, forward(self._ticks, parsed(self.host, "stat", parse))
+        if columns(self._ticks) != columns(before):
             self._surveyed = NEVER
         counts = list(map(self._number, self._throttles))
         # A file that went away is looked for anew, and by that not each time.
@@ -95,7 +94,7 @@ class Cpu(Collector[CpuConfig]):
             guests += times[len(MODES) :]
         throttled = map(float, counts)  # type: ignore[arg-type]  # there is no None in them
         frame = self._layout.fill([*seconds, *(guests if self.config.guest else ()), *self._lasting, *throttled])
-        return [*frame, self.frequency(hertz(self.host.proc("cpuinfo")))] if self.config.info else frame
+        return [*frame, self.frequency(parsed(self.host, "cpuinfo", hertz))] if self.config.info else frame
 
     def _survey(self) -> list[int | None]:
         """Find out what stays as it is while the same CPUs run; return how often they were throttled by now."""
@@ -103,7 +102,7 @@ class Cpu(Collector[CpuConfig]):
         self._surveyed = NEVER
         host, config = self.host, self.config
         flags, bugs = given(config.info_flags_include), given(config.info_bugs_include)
-        cpus = _cpuinfo.parse(host.proc("cpuinfo")) if config.info or flags or bugs else {}
+        cpus = parsed(host, "cpuinfo", _cpuinfo.parse) if config.info or flags or bugs else {}
         first = next(iter(cpus.values()), {})
         lasting = [
             self.info({(cpu, *(_cpuinfo.field(fields, name) for name in INFO)): 1.0 for cpu, fields in cpus.items()}),
@@ -143,7 +142,9 @@ def parse(text: bytes) -> dict[str, list[float]]:
     where there is no CPU, or something else than numbers.
     """
     cpus = {}
-    for line in text.split(b"\n"):
+    # Behind the CPUs comes a line with a number for each of hundreds of interrupts.
+    lines, _, _ = text.partition(b"\nintr ")
+    for line in lines.split(b"\n"):
         if line.startswith(b"cpu") and not line.startswith(b"cpu "):
             name, *columns = line.split()
             number = name[3:].decode("ascii", "replace")
@@ -158,6 +159,11 @@ def parse(text: bytes) -> dict[str, list[float]]:
     return cpus
 
 
+def columns(ticks: Mapping[str, list[float]]) -> list[tuple[str, int]]:
+    """Return which CPUs there are, and how many modes of each are told."""
+    return [(cpu, len(counts)) for cpu, counts in ticks.items()]
+
+
 def forward(before: Mapping[str, list[float]], now: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the ticks of now, with those that went back since ``before`` held where they were.
 
@@ -165,9 +171,13 @@ def forward(before: Mapping[str, list[float]], now: Mapping[str, list[float]]) -
     more was switched off and on: it starts afresh.
     """
     return {
-        cpu: list(map(max, held, ticks)) if (held := before.get(cpu)) and held[IDLE] - ticks[IDLE] < JUMP else ticks
+        cpu: list(map(max, before[cpu], ticks)) if _continues(before.get(cpu, ()), ticks) else ticks
         for cpu, ticks in now.items()
     }
+
+
+def _continues(before: Sequence[float], now: Sequence[float]) -> bool:
+    return len(before) == len(now) and before[IDLE] - now[IDLE] < JUMP
 
 
 def hertz(text: bytes) -> dict[Labels, float]:

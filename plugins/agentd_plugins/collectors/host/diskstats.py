@@ -7,6 +7,7 @@ from typing import NamedTuple
 from agentd.plugin import Collector, Config, Context, Family, Frame, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _blockdevice
 from agentd_plugins.collectors.host._filters import Filter, exclusive
+from agentd_plugins.collectors.host._parsed import parsed
 from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 PARTITIONS = Regex(r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$")
@@ -26,6 +27,9 @@ COLUMNS = 11
 """How many numbers every kernel since 2.6.25 has; before, the lines of partitions were shorter."""
 
 DEVICE = ("device",)
+
+UNKNOWN: list[_blockdevice.Stamp] = [(-1, -1)]
+"""Stamps that no devices have: what is known is to be looked up again."""
 
 
 class DiskstatsConfig(Config, frozen=True):
@@ -112,21 +116,28 @@ class Diskstats(Collector[DiskstatsConfig]):
 
     def collect(self) -> Frame:
         """Return the numbers of this moment, and what udev and sysfs say about the devices."""
-        text = self.host.proc("diskstats")
+        numbers = parsed(self.host, "diskstats", self._numbers)
+        return self._layout.fill([*map(mul, numbers, self._units), *self._about])
+
+    def _numbers(self, text: bytes) -> list[float]:
         numbers = self._places.read(text.split())
         if numbers is None or self._stamped() != self._stamps:  # devices came or went, or udev learned something new
             numbers = self._learn(text)
-        return self._layout.fill([*map(mul, numbers, self._units), *self._about])
+        return numbers
 
     def _learn(self, text: bytes) -> list[float]:
         """Find out which devices there are and what is known about them; return their numbers."""
         words, rows = text.split(), parse(text)
-        self._rows = [row for row in rows if not self._filter.ignores(row.name)]
+        named = {row.name: row for row in rows if not self._filter.ignores(row.name)}
+        self._rows = list(named.values())
         self._stamps = self._stamped()
         columns = [[row for row in self._rows if row.columns > column] for column in range(len(UNITS))]
         self._units = [unit for unit, shown in zip(UNITS, columns, strict=True) for _ in shown]
         counts = (metric({row.name: 0.0 for row in shown}) for metric, shown in zip(self.columns, columns, strict=True))
-        about = self._describe([_blockdevice.read(self.host, row.major, row.minor, row.name) for row in self._rows])
+        devices = [_blockdevice.read(self.host, row.major, row.minor, row.name) for row in self._rows]
+        if any(device.rotational is None for device in devices):  # it may answer the next time
+            self._stamps = UNKNOWN
+        about = self._describe(devices)
         self._layout = Layout([family for family in (*counts, *about) if family.samples])
         self._about = [value for family in about for value in family.samples.values() if isinstance(value, float)]
         changing = {place for row in rows for place in range(row.place, row.place + row.columns)}

@@ -1,9 +1,12 @@
 """Counters of the network protocols, from /proc/net/netstat, /proc/net/snmp and /proc/net/snmp6."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from agentd.plugin import Collector, Config, Frame, Layout, Regex, hookimpl, unknown
 from agentd_plugins.collectors.host._places import NOWHERE, Places
+
+NAME = re.compile("[A-Za-z0-9_]+")
 
 
 class NetstatConfig(Config):
@@ -37,6 +40,14 @@ class Netstat(Collector[NetstatConfig]):
             snmp6 = self.host.proc("net/snmp6")
         except FileNotFoundError:  # IPv6 is switched off
             snmp6 = b""
+        try:
+            numbers = self._numbers(texts, snmp6)
+        except (ValueError, OverflowError) as error:
+            folder = f"{self.host.paths.procfs}/net"
+            raise ValueError(f"{folder}/netstat, {folder}/snmp, {folder}/snmp6: {error}") from None
+        return self._layout.fill(numbers)
+
+    def _numbers(self, texts: Iterable[bytes], snmp6: bytes) -> list[float]:
         lines = [line for text in texts for line in text.splitlines()]
         words = b" ".join((*lines[1::2], snmp6)).split()
         numbers = self._places.read(words) if lines[::2] == self._headings else None
@@ -47,14 +58,14 @@ class Netstat(Collector[NetstatConfig]):
             self._places = Places(words, (place for place, key in enumerate(keys) if key is None), wanted.values())
             self._headings = lines[::2]
             numbers = self._places.read(words) or []
-        return self._layout.fill(numbers)
+        return numbers
 
 
 def columns(text: bytes) -> Iterator[str | None]:
     """Yield for each word in the rows of a netstat or snmp file what it counts; None for the protocol before them."""
     for protocol, names, values in tables(text):
         listed = names.decode(errors="replace").split()
-        if len(listed) != len(values.split()):
+        if len(listed) != len(values.split()) or values[:1].strip() or not all(map(NAME.fullmatch, listed)):
             raise ValueError(f"expected as many numbers as names for {protocol[:80]!r}, found {values[:200]!r}")
         yield None
         yield from (f"{protocol.decode(errors='replace')}_{name}" for name in listed)

@@ -1,6 +1,7 @@
 """Sockets in use and their memory, from /proc/net/sockstat and /proc/net/sockstat6."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from operator import mul
 
@@ -9,6 +10,8 @@ from agentd_plugins.collectors.host._places import NOWHERE, Places
 
 FIELDS = frozenset({"inuse", "orphan", "tw", "alloc", "mem", "memory"})
 """What is told of a protocol; ``mem`` counts pages, ``memory`` bytes."""
+
+NAME = re.compile("[A-Za-z0-9_]+")
 
 
 class Sockstat(Collector[Config]):
@@ -36,15 +39,20 @@ class Sockstat(Collector[Config]):
             except FileNotFoundError:
                 continue
         words = b"\n".join(texts).split()
-        numbers = self._places.read(words)
-        if numbers is None:  # the first time: a running kernel keeps its list
-            numbers = self._learn(b"\n".join(texts), words)
+        try:
+            numbers = self._places.read(words)
+            if numbers is None:  # the first time: a running kernel keeps its list
+                numbers = self._learn(b"\n".join(texts), words)
+        except (ValueError, OverflowError) as error:
+            procfs = self.host.paths.procfs
+            raise ValueError(f"{procfs}/net/sockstat, {procfs}/net/sockstat6: {error}") from None
         return self._layout.fill([*map(mul, numbers, self._units)])
 
     def _learn(self, text: bytes, words: Sequence[bytes]) -> list[float]:
         page = float(os.sysconf("SC_PAGE_SIZE"))
         families, places, units, changing = [], [], [], set()
-        for protocol, name, place in parse(text):
+        found = {(protocol, name): place for protocol, name, place in parse(text)}
+        for (protocol, name), place in found.items():
             changing.add(place)
             if name in FIELDS or protocol == "sockets":
                 key = f"{protocol}_{name}"
@@ -68,7 +76,8 @@ def parse(text: bytes) -> Iterator[tuple[str, str, int]]:
     place = 0
     for line in filter(bytes.strip, text.splitlines()):
         protocol, *pairs = line.decode(errors="replace").split()
-        if not protocol.endswith(":") or not pairs or len(pairs) % 2:
+        names = (protocol.removesuffix(":"), *pairs[::2])
+        if not protocol.endswith(":") or not pairs or len(pairs) % 2 or not all(map(NAME.fullmatch, names)):
             raise ValueError(f"expected a protocol, names and numbers in sockstat, found {line[:200]!r}")
         for column, name in enumerate(pairs[::2]):
             yield protocol[:-1], name, place + 2 + 2 * column

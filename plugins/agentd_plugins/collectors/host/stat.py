@@ -1,6 +1,7 @@
 """Interrupts, context switches, forks and the time of boot, from /proc/stat (its CPU lines are the collector cpu's)."""
 
 from agentd.plugin import Collector, Config, Frame, Layout, counter, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 VECTORS = ("hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu")
 """What the numbers in the line ``softirq`` count, after their sum (linux/interrupt.h in the kernel's source)."""
@@ -34,7 +35,7 @@ class Stat(Collector[StatConfig]):
 
     def collect(self) -> Frame:
         """Return what the file has; a line that this kernel lacks leaves its metric out."""
-        lines = parse(self.host.proc("stat"))
+        lines = parsed(self.host, "stat", parse)
         names = [name for name in self.totals if name in lines]
         softirqs = lines.get(b"softirq", [])[1 : 1 + len(VECTORS)] if self.config.softirq else []
         if self._told != (names, len(softirqs)):

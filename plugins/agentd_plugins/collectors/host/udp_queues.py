@@ -3,6 +3,7 @@
 from itertools import chain
 
 from agentd.plugin import Collector, Config, Frame, Layout, NoData, gauge, hookimpl
+from agentd_plugins.collectors.host._parsed import parsed
 
 EMPTY = b"00000000:00000000"
 
@@ -27,7 +28,7 @@ class UdpQueues(Collector[Config]):
         waiting: dict[str, tuple[float, float]] = {}
         for ip, file in (("v4", "net/udp"), ("v6", "net/udp6")):
             try:
-                waiting[ip] = parse(self.host.proc(file))
+                waiting[ip] = parsed(self.host, file, parse)
             except FileNotFoundError:
                 continue
         if not waiting:

@@ -30,9 +30,6 @@ COLLECTORS = (
 OTHERS = {"netdev", "os", "textfile"}
 """Collectors of the fixtures that read no file by way of the Host."""
 
-UNFINISHED = {"conntrack", "cpu", "diskstats", "netstat", "sockstat", "stat", "udp_queues"}
-"""Collectors whose errors do not name the file yet, or that stumble over garbage."""
-
 ERRORS = ("ENOENT", "EAGAIN", "EIO", "ENODEV", "EACCES", "EINVAL", "ENXIO", "EOPNOTSUPP")
 
 FOR_GOOD = {errno.ENOENT, errno.EOPNOTSUPP}
@@ -157,12 +154,7 @@ def kinds(paths):
     return {re.sub(r"\d+", "0", path): path for path in paths}.values()
 
 
-UNNAMED = pytest.mark.xfail(reason="its errors do not name the file, or it stumbles over garbage", strict=False)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=UNNAMED) if name in UNFINISHED else name for name in COLLECTORS]
-)
+@pytest.mark.parametrize("name", list(COLLECTORS))
 def test_no_file_breaks_a_collector(make, name):
     """Any fault of any file leaves valid families without NaN, or an error that names it; then all is as before."""
     collector = make(name)
