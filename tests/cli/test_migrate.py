@@ -34,6 +34,20 @@ def migrated(registry, *words):
         (["-collector.cpu.info-flags-include", "^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
         (["--collector.cpu.info.flags-include=^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
         (["--collector.netdev.device-blacklist=^lo$"], {"collectors": {"netdev": {"device_exclude": "^lo$"}}}),
+        (["--collector.netclass_rtnl.with-stats"], {"collectors": {"netclass": {"rtnl_with_stats": True}}}),
+        (
+            ["--collector.powersupply.ignored-supplies=^B"],
+            {"collectors": {"powersupplyclass": {"ignored_supplies": "^B"}}},
+        ),
+        (
+            ["--collector.qdisk.device-include=^e", "--collector.qdisc"],
+            {"collectors": {"enable": ["qdisc"], "qdisc": {"device_include": "^e"}}},
+        ),
+        (
+            [r"--collector.netdev.device-exclude=^v[[:xdigit:]_]+\z"],
+            {"collectors": {"netdev": {"device_exclude": r"^v[0-9A-Fa-f_]+\Z"}}},
+        ),
+        (["--collector.netdev.device-exclude="], {"collectors": {"netdev": {"device_exclude": ""}}}),
         (["--collector.filesystem.stat-workers=2"], {"collectors": {"filesystem": {"stat_workers": 2}}}),
         (
             ["--collector.textfile.directory=/a", "--collector.textfile.directory", "/b c"],
@@ -72,6 +86,8 @@ def test_only_what_is_named_runs_without_defaults(registry):
         ("--runtime.gomaxprocs=1", "needs no equal"),
         ("--wrong", "is no flag that agentd knows"),
         ("wrong", "is no flag"),
+        ("--path.procfs", "lacks its value"),
+        ("--collector.netdev.device-exclude", "lacks its value"),
     ],
 )
 def test_what_has_no_equal_is_said(registry, word, remark):
@@ -96,6 +112,14 @@ def test_options_are_flags_in_snake_case(flag, option):
         ("# Flags.\nARGS=\"--a=1 \\\n --b='x y'\"\n", ["--a=1", "--b=x y"]),
         ("OPTIONS=--a\n", ["--a"]),
         ('ARGS=""\n', []),
+        ("NAME=x\nOPTIONS='--a'\n", ["--a"]),
+        ("/usr/bin/node_exporter --a\n", ["--a"]),
+        # Debian's file says itself: under systemd, four backslashes are one.
+        ("ARGS=\"--a=\\\\\\\\d+$ --b='x|\\\\\\\\.y'\"\n", [r"--a=\d+$", r"--b=x|\.y"]),
+        (
+            "[Service]\nExecStart=/n --a=${ARGS} \\\n  # --b\n --c='^/(x|y)($$|/)' --d=\\\\d\\d%%\n",
+            ["--a=--c --d", "--c=^/(x|y)($|/)", r"--d=\d\d%"],
+        ),
         (
             "[Service]\nExecStart=-/usr/bin/node_exporter --a \\\n  --b=2 $ARGS ${MORE}\n",
             ["--a", "--b=2", "--c", "--d"],
@@ -150,6 +174,23 @@ def test_a_value_that_would_be_refused_is_said_at_once():
     result = run("--", "--collector.netdev.device-exclude=(")
     assert result.returncode == 1
     assert "collectors.netdev.device_exclude: expected a regular expression" in result.stderr
+
+
+def test_a_value_of_the_program_that_is_none_is_said():
+    """A level that node_exporter knows no more is no unknown flag: what would be right is said."""
+    result = run("--", "--log.level=fatal", "--web.max-requests=many")
+    assert result.returncode == 1
+    assert "agent.log_level: expected" in result.stderr
+    assert "exporters.prometheus.max_requests: expected" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["[Service]\nType=simple\n", 'ARGS="--a=\'"\n'])
+def test_a_file_without_a_command_line_is_said(tmp_path, text):
+    """A unit without ExecStart=, and a quotation mark without another, are one line and status 1."""
+    (tmp_path / "file").write_text(text)
+    result = run(str(tmp_path / "file"))
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "cannot understand the command line" in result.stderr
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
