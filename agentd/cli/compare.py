@@ -70,7 +70,7 @@ class Differences:
     """Of metrics that both have, series that only agentd has."""
     values: dict[Series, tuple[list[float], list[float]]]
     """Series whose values disagree: there, here."""
-    labels: dict[str, set[str]]
+    labels: dict[str, list[str]]
     """Metrics whose series have further labels here, and which."""
 
     @property
@@ -82,10 +82,10 @@ class Differences:
 def differences(theirs: Seen, ours: Seen) -> Differences:
     """Compare what two exporters have shown of one machine at one time."""
     both = theirs.kinds.keys() & ours.kinds.keys()
-    labels: dict[str, set[str]] = {}
+    further: dict[str, set[str]] = {}
     widened = _widened(theirs, ours)
     for (name, before), (_, after) in widened.items():
-        labels.setdefault(name, set()).update(label for label, _ in after - before)
+        further.setdefault(name, set()).update(label for label, _ in after - before)
     theirs = Seen(theirs.kinds, {widened.get(series, series): values for series, values in theirs.values.items()})
     missing = _by_name(theirs.values.keys() - ours.values.keys())
     added = _by_name(ours.values.keys() - theirs.values.keys())
@@ -96,7 +96,7 @@ def differences(theirs: Seen, ours: Seen) -> Differences:
         if not agree(theirs.values[series], ours.values[series])
     }
     kinds = {name: pair for name, pair in kinds.items() if pair[0] != pair[1]}
-    touched = {*missing, *added, *kinds, *labels, *(name for name, _ in values)}
+    touched = {*missing, *added, *kinds, *further, *(name for name, _ in values)}
     return Differences(
         alike=sorted(both - touched),
         missing={name: series for name, series in missing.items() if name not in both},
@@ -105,7 +105,7 @@ def differences(theirs: Seen, ours: Seen) -> Differences:
         missing_series={name: series for name, series in missing.items() if name in both},
         added_series={name: series for name, series in added.items() if name in both},
         values=values,
-        labels=labels,
+        labels={name: sorted(labels) for name, labels in sorted(further.items())},
     )
 
 
@@ -162,8 +162,8 @@ def report(found: Differences) -> Iterator[str]:
         yield f"{len(found.values)} series have other values:"
         for series, (there, here) in found.values.items():
             yield f"  {spelled(series)}: there {_range(there)}, here {_range(here)}"
-    for name, further in sorted(found.labels.items()):
-        yield f"{name} would have further labels: {', '.join(sorted(further))}"
+    for name, further in found.labels.items():
+        yield f"{name} would have further labels: {', '.join(further)}"
     if found.added_series:
         yield from _listed("would have further series", found.added_series)
     if found.added:
