@@ -70,6 +70,8 @@ class Differences:
     """Of metrics that both have, series that only agentd has."""
     values: dict[Series, tuple[list[float], list[float]]]
     """Series whose values disagree: there, here."""
+    labels: dict[str, list[str]]
+    """Metrics whose series have further labels here, and which."""
 
     @property
     def harmless(self) -> bool:
@@ -80,6 +82,11 @@ class Differences:
 def differences(theirs: Seen, ours: Seen) -> Differences:
     """Compare what two exporters have shown of one machine at one time."""
     both = theirs.kinds.keys() & ours.kinds.keys()
+    further: dict[str, set[str]] = {}
+    widened = _widened(theirs, ours)
+    for (name, before), (_, after) in widened.items():
+        further.setdefault(name, set()).update(label for label, _ in after - before)
+    theirs = Seen(theirs.kinds, {widened.get(series, series): values for series, values in theirs.values.items()})
     missing = _by_name(theirs.values.keys() - ours.values.keys())
     added = _by_name(ours.values.keys() - theirs.values.keys())
     kinds = {name: (theirs.kinds[name], ours.kinds[name]) for name in sorted(both)}
@@ -89,7 +96,7 @@ def differences(theirs: Seen, ours: Seen) -> Differences:
         if not agree(theirs.values[series], ours.values[series])
     }
     kinds = {name: pair for name, pair in kinds.items() if pair[0] != pair[1]}
-    touched = {*missing, *added, *kinds, *(name for name, _ in values)}
+    touched = {*missing, *added, *kinds, *further, *(name for name, _ in values)}
     return Differences(
         alike=sorted(both - touched),
         missing={name: series for name, series in missing.items() if name not in both},
@@ -98,7 +105,20 @@ def differences(theirs: Seen, ours: Seen) -> Differences:
         missing_series={name: series for name, series in missing.items() if name in both},
         added_series={name: series for name, series in added.items() if name in both},
         values=values,
+        labels={name: sorted(labels) for name, labels in sorted(further.items())},
     )
+
+
+def _widened(theirs: Seen, ours: Seen) -> dict[Series, Series]:
+    """Return series that are the same but for further labels here: whoever selects the one gets the other, too."""
+    found: dict[Series, Series] = {}
+    added = _by_name(ours.values.keys() - theirs.values.keys())
+    for name, missing in _by_name(theirs.values.keys() - ours.values.keys()).items():
+        for series in missing:
+            wider = [each for each in added.get(name, ()) if each[1] > series[1]]
+            if series[1] and len(wider) == 1 and wider[0] not in found.values():
+                found[series] = wider[0]
+    return found
 
 
 def agree(theirs: Sequence[float], ours: Sequence[float]) -> bool:
@@ -142,6 +162,8 @@ def report(found: Differences) -> Iterator[str]:
         yield f"{len(found.values)} series have other values:"
         for series, (there, here) in found.values.items():
             yield f"  {spelled(series)}: there {_range(there)}, here {_range(here)}"
+    for name, further in found.labels.items():
+        yield f"{name} would have further labels: {', '.join(further)}"
     if found.added_series:
         yield from _listed("would have further series", found.added_series)
     if found.added:
@@ -179,7 +201,8 @@ def _by_name(series: set[Series]) -> dict[str, list[Series]]:
 def command(url: str, other: str | None, **_options: object) -> None:
     """Say what would change for users of the node_exporter at URL, http://localhost:9100/metrics say, with agentd.
 
-    Both are scraped three times in turn. Ends with 1 where something would be missing or have other values.
+    Of an address alone, localhost:9100 say, /metrics is asked. Both are scraped three times in turn. Ends with 1 where
+    something would be missing or have other values.
     """
     found = asyncio.run(_compared(url, other))
     for line in report(found):
@@ -207,6 +230,8 @@ async def _scraped(url: str | None) -> str:
         return body.decode()
     if "://" not in url:
         url = f"http://{url}"
+    if re.fullmatch(r"\w+://[^/?]+", url):
+        url += "/metrics"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_origin
@@ -15,6 +15,7 @@ from agentd.cli.loading import load
 from agentd.config import ConfigError, Document, Origin, resolve
 from agentd.config.spelling import key, toml
 from agentd.config.wording import arms
+from agentd.options import Regex
 from agentd.registry import Registry
 
 RENAMED = {
@@ -23,14 +24,22 @@ RENAMED = {
     "filesystem.ignored-mount-points": "filesystem.mount-points-exclude",
     "netdev.device-blacklist": "netdev.device-exclude",
     "netdev.device-whitelist": "netdev.device-include",
+    "netclass_rtnl.with-stats": "netclass.rtnl-with-stats",
     "netdev.ignored-devices": "netdev.device-exclude",
+    "powersupply.ignored-supplies": "powersupplyclass.ignored-supplies",
+    "qdisk.device-exclude": "qdisc.device-exclude",
+    "qdisk.device-include": "qdisc.device-include",
     "systemd.unit-blacklist": "systemd.unit-exclude",
     "systemd.unit-whitelist": "systemd.unit-include",
 }
-"""Flags of collectors that older node_exporters have under other names."""
+"""Flags of collectors that stand under the name of another one, or that older node_exporters have under other names."""
 
 PATHS = {"procfs": "procfs", "sysfs": "sysfs", "rootfs": "rootfs", "udev.data": "udev_data"}
 FORMATS = {"logfmt": "text", "json": "json"}
+CLASSES = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "digit": "0-9", "lower": "a-z", "space": r"\s", "upper": "A-Z"}
+CLASSES |= {"word": r"\w", "xdigit": "0-9A-Fa-f"}
+"""Go's names for classes of characters, which Python has not."""
+
 LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}
 
 NO_EQUAL = {
@@ -42,6 +51,13 @@ NO_EQUAL = {
     "help": "is no setting",
 }
 """Flags that have no equal, and why."""
+
+VALUED = {"web.listen-address", "web.telemetry-path", "web.max-requests", "log.level", "log.format"}
+VALUED |= {f"path.{name}" for name in PATHS}
+"""Flags of the program that have an equal and take a value."""
+
+ESCAPES = {r"\\": "\\", r"\"": '"', r"\'": "'", r"\s": " ", r"\t": "\t"}
+"""What a backslash and the next character are on a unit's command line; others stay as they are."""
 
 BARE = {"web.systemd-socket", "web.disable-exporter-metrics", "version", "help", "collector.disable-defaults"}
 """Flags of the program that take no value."""
@@ -96,9 +112,12 @@ class Migration:
             negated = name.startswith("no-")
             name = name.removeprefix("no-")
             name = next((f"collector.{new}" for old, new in RENAMED.items() if name == f"collector.{old}"), name)
-            if not equals and not negated and rest and not rest[0].startswith("-") and self._takes_value(name):
-                text = rest.pop(0)
-            if remark := self._flag(name, text, negated=negated):
+            lacking = not equals and not negated and self._takes_value(name)
+            if lacking and rest and not rest[0].startswith("-"):
+                text, lacking = rest.pop(0), False
+            known = name in VALUED or self._types(*name.removeprefix("collector.").partition(".")[::2])
+            remark = "lacks its value" if lacking and known else self._flag(name, text, negated=negated)
+            if remark:
                 self.result.remarks.append(f"{word}: {remark}")
         self._switch()
         # Prometheus goes on asking where it asks now.
@@ -116,12 +135,12 @@ class Migration:
             put("web", "listen", [text])
         elif name == "web.telemetry-path":
             put("exporters.prometheus", "path", text)
-        elif name == "web.max-requests" and text.isdecimal():
-            put("exporters.prometheus", "max_requests", int(text))
-        elif name == "log.level" and text in LEVELS:
-            put("agent", "log_level", LEVELS[text])
-        elif name == "log.format" and text in FORMATS:
-            put("agent", "log_format", FORMATS[text])
+        elif name == "web.max-requests":
+            put("exporters.prometheus", "max_requests", int(text) if text.isdecimal() else text)
+        elif name == "log.level":
+            put("agent", "log_level", LEVELS.get(text, text))
+        elif name == "log.format":
+            put("agent", "log_format", FORMATS.get(text, text))
         elif name == "collector.disable-defaults":
             self._only = not negated
         elif name.startswith("collector."):
@@ -147,11 +166,14 @@ class Migration:
             self.result.put(f"collectors.{name}", option, int(text))
         else:
             several = any(get_origin(arm) in (list, tuple) for arm in types)
+            text = pythonic(text) if Regex in types else text
             self.result.put(f"collectors.{name}", option, [text] if several else text)
         return ""
 
     def _types(self, name: str, flag: str) -> tuple[object, ...]:
         """Return what an option of a collector may be; nothing where it has no such option."""
+        if name not in self._registry.names("collectors"):
+            return ()
         config = self._registry.config_type("collectors", name)
         option = snake(flag)
         found = [each.type for each in msgspec.structs.fields(config) if each.name == option] if config else []
@@ -186,33 +208,78 @@ def snake(flag: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", flag).replace("-", "_").replace(".", "_").lower()
 
 
+def pythonic(pattern: str) -> str:
+    """Return one of Go's regular expressions as Python writes it."""
+    named = re.compile(r"\[:(\w+):\]")
+    return named.sub(lambda found: CLASSES.get(found[1], found[0]), pattern).replace(r"\z", r"\Z")
+
+
 def command_line(text: str, variables: Mapping[str, str]) -> list[str]:
     """Return the words of the flags in a unit file, in a file of variables for one, or in a plain command line.
 
     Of a unit that is what follows the program in ``ExecStart=``, its variables put in; of a file of variables, what
-    ``ARGS`` or the only variable holds.
+    those hold that begin with a flag.
     """
-    joined = text.replace("\\\n", " ")
+    joined = _joined(text)
     started = re.findall(r"^\s*ExecStart=[-@:+!|]*(.*)$", joined, re.MULTILINE)
     if started:
         words = []
-        for word in shlex.split(started[-1])[1:]:
+        for word in split(started[-1], lambda pair: ESCAPES.get(pair, pair))[1:]:
             name = re.fullmatch(r"\$\{?(\w+)\}?", word)
-            words += shlex.split(variables.get(name[1], "")) if name else [word]
+            words += split(variables.get(name[1], "")) if name else [_expanded(word, variables)]
         return words
+    if re.search(r"^\[\w+\]", joined, re.MULTILINE):
+        raise ValueError("a unit without ExecStart=")
     assigned = assignments(joined)
     if assigned:
-        return shlex.split(assigned.get("ARGS") or next(iter(assigned.values())))
-    return shlex.split(joined, comments=True)
+        return [word for value in assigned.values() if value.lstrip("\"' ").startswith("-") for word in split(value)]
+    words = shlex.split(joined, comments=True)
+    return words[1:] if words and not words[0].startswith("-") else words
 
 
 def assignments(text: str) -> dict[str, str]:
-    """Return the variables that a file such as /etc/default/prometheus-node-exporter sets, without their quotes."""
+    """Return the variables that a file such as /etc/default/prometheus-node-exporter sets, read as systemd does."""
     found = {}
-    for name, rest in re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", text.replace("\\\n", " "), re.MULTILINE):
+    for name, rest in re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", _joined(text), re.MULTILINE):
         quoted = re.fullmatch(r"""\s*(["'])(.*)\1\s*""", rest)
-        found[name] = quoted[2] if quoted else rest.strip()
+        value = quoted[2] if quoted else rest.strip()
+        found[name] = value if quoted and quoted[1] == "'" else re.sub(r"""\\([\\"$`])""", r"\1", value)
     return found
+
+
+def split(text: str, unescaped: Callable[[str], str] = lambda pair: pair[1]) -> list[str]:
+    """Return words as systemd tells them apart: in quotation marks, too, a backslash takes away what the next character
+    means. ``unescaped`` says what comes of the two; in a variable that is the second.
+    """
+    words = [""]
+    quote = ""
+    for part in re.findall(r"\\?.", text.strip()):
+        if len(part) == 2:
+            words[-1] += unescaped(part)
+        elif part == quote:
+            quote = ""
+        elif quote:
+            words[-1] += part
+        elif part in "\"'":
+            quote = part
+        elif not part.isspace():
+            words[-1] += part
+        elif words[-1]:
+            words.append("")
+    if quote:
+        raise ValueError("No closing quotation")
+    return [word for word in words if word]
+
+
+def _joined(text: str) -> str:
+    """Return a file without its comments, and with each continued line as one."""
+    return re.sub(r"^\s*[#;].*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+
+
+def _expanded(word: str, variables: Mapping[str, str]) -> str:
+    """Return a word of a unit's command line with variables in the place of their names; ``$$`` and ``%%`` are one."""
+    word = word.replace("%%", "%")
+    return re.sub(r"\$(?:\$|\{(\w+)\})", lambda found: variables.get(found[1], "") if found[1] else "$", word)
 
 
 @click.group("migrate")

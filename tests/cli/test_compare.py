@@ -117,6 +117,22 @@ def test_an_empty_label_is_none():
     assert differences(seen('a{x="1",y=""} 1\n'), seen('a{x="1"} 1\n')).alike == ["a"]
 
 
+def test_a_further_label_is_no_other_series():
+    """A series that has a label more is told as that and not as missing; its value counts nevertheless."""
+    found = differences(seen('a{x="1"} 1\nb{x="1"} 1\n'), seen('a{x="1",y="2"} 1\nb{x="1",y="2"} 3\n'))
+    assert not any((found.missing_series, found.added_series, found.alike))
+    assert list(found.values) == [("b", frozenset({("x", "1"), ("y", "2")}))]
+    assert "a would have further labels: y" in report(found)
+    assert differences(seen('a{x="1"} 1\n'), seen('a{x="1",y="2"} 1\n')).harmless
+
+
+def test_series_that_are_split_are_missing():
+    """Where several series take the place of one, sums and alerts change: that is no further label."""
+    found = differences(seen('a{x="1"} 1\n'), seen('a{x="1",y="1"} 1\na{x="1",y="2"} 1\n'))
+    assert list(found.missing_series) == ["a"]
+    assert not found.labels
+
+
 def test_more_is_harmless():
     """An agent that tells all that the other tells, and something beside it, takes nothing away."""
     assert differences(seen("a 1\n"), seen("a 1\nb 2\n")).harmless
@@ -132,7 +148,7 @@ def test_the_agent_that_runs_here_is_compared(start_agent):
     """Over its socket the running agent is asked, and what it says of the machine is what it says over the network."""
     # A scrape over the network is a connection more.
     agent = start_agent('[collectors]\ndisable = ["netstat", "sockstat"]')
-    result = run(f"127.0.0.1:{agent.port}/metrics", environment=agent.environment)
+    result = run(f"127.0.0.1:{agent.port}", environment=agent.environment)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "missing" not in result.stdout
 

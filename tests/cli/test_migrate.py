@@ -7,6 +7,7 @@ import tomllib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from agentd.cli.migrate import Migration, assignments, command_line, snake
 from agentd.registry import Registry
@@ -34,6 +35,20 @@ def migrated(registry, *words):
         (["-collector.cpu.info-flags-include", "^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
         (["--collector.cpu.info.flags-include=^a$"], {"collectors": {"cpu": {"info_flags_include": "^a$"}}}),
         (["--collector.netdev.device-blacklist=^lo$"], {"collectors": {"netdev": {"device_exclude": "^lo$"}}}),
+        (["--collector.netclass_rtnl.with-stats"], {"collectors": {"netclass": {"rtnl_with_stats": True}}}),
+        (
+            ["--collector.powersupply.ignored-supplies=^B"],
+            {"collectors": {"powersupplyclass": {"ignored_supplies": "^B"}}},
+        ),
+        (
+            ["--collector.qdisk.device-include=^e", "--collector.qdisc"],
+            {"collectors": {"enable": ["qdisc"], "qdisc": {"device_include": "^e"}}},
+        ),
+        (
+            [r"--collector.netdev.device-exclude=^v[[:xdigit:]_]+\z"],
+            {"collectors": {"netdev": {"device_exclude": r"^v[0-9A-Fa-f_]+\Z"}}},
+        ),
+        (["--collector.netdev.device-exclude="], {"collectors": {"netdev": {"device_exclude": ""}}}),
         (["--collector.filesystem.stat-workers=2"], {"collectors": {"filesystem": {"stat_workers": 2}}}),
         (
             ["--collector.textfile.directory=/a", "--collector.textfile.directory", "/b c"],
@@ -47,6 +62,67 @@ def migrated(registry, *words):
 def test_flags_become_settings(registry, words, expected):
     """Each flag has its equal, however it is written; and Prometheus finds the agent where it found the other."""
     assert migrated(registry, *words) == ({**expected, "web": {"listen": [":9100"]}}, [])
+
+
+FLAGS = """
+arp arp.device-exclude arp.device-include arp.netlink bcache bcache.priorityStats bcachefs bonding btrfs
+buddyinfo cgroups conntrack cpu cpu.guest cpu.info cpu.info.bugs-include cpu.info.flags-include
+cpu_vulnerabilities cpufreq diskstats diskstats.device-exclude diskstats.device-include dmi dmmultipath drbd drm
+edac entropy ethtool ethtool.device-exclude ethtool.device-include ethtool.metrics-include fibrechannel filefd
+filesystem filesystem.fs-types-exclude filesystem.fs-types-include filesystem.mount-points-exclude
+filesystem.mount-points-include filesystem.mount-timeout filesystem.stat-workers hwmon hwmon.chip-exclude
+hwmon.chip-include hwmon.sensor-exclude hwmon.sensor-include infiniband infiniband.device-exclude
+infiniband.device-include interrupts interrupts.include-zeros interrupts.name-exclude interrupts.name-include
+ipvs ipvs.backend-labels kernel_hung ksmd lnstat loadavg logind mdadm meminfo meminfo_numa mountstats netclass
+netclass.ignore-invalid-speed netclass.ignored-devices netclass.netlink netclass_rtnl.with-stats netdev
+netdev.address-info netdev.device-exclude netdev.device-include netdev.enable-detailed-metrics
+netdev.label-ifalias netdev.netlink netstat netstat.fields network_route nfs nfsd ntp ntp.ip-ttl
+ntp.local-offset-tolerance ntp.max-distance ntp.protocol-version ntp.server ntp.server-is-local ntp.server-port
+nvme nvmesubsystem os pcidevice pcidevice.idsfile pcidevice.names perf perf.cache-profilers perf.cpus
+perf.disable-cache-profilers perf.disable-hardware-profilers perf.disable-software-profilers
+perf.hardware-profilers perf.software-profilers perf.tracepoint powersupply.ignored-supplies powersupplyclass
+pressure processes qdisc qdisc.device-exclude qdisc.device-include qdisc.fixtures qdisk.device-exclude
+qdisk.device-include rapl rapl.enable-zone-label runit runit.servicedir schedstat selinux slabinfo
+slabinfo.slabs-exclude slabinfo.slabs-include sockstat softirqs softnet stat stat.softirq supervisord
+supervisord.url swap sysctl sysctl.include sysctl.include-info systemd systemd.enable-restarts-metrics
+systemd.enable-start-time-metrics systemd.enable-task-metrics systemd.unit-exclude systemd.unit-include
+tapestats tapestats.ignored-devices tcpstat textfile textfile.directory thermal_zone time timex udp_queues uname
+vmstat vmstat.fields watchdog wifi wifi.fixtures xfrm xfs zfs zoneinfo
+"""
+"""What node_exporter, from 1.5 on, knows behind ``--collector.`` on Linux."""
+
+WITHOUT = {"ntp", "runit", "supervisord", "qdisc.fixtures", "wifi.fixtures"}
+"""What of it has no equal: collectors that are deprecated there, and what only its own tests use."""
+
+
+@pytest.mark.parametrize("flag", FLAGS.split())
+def test_each_flag_of_a_collector_comes_to_an_option_or_a_remark(registry, flag):
+    """No flag is lost: what it comes to is a collector or an option that exists, or the reason stands in a comment."""
+    result = Migration(registry).take([f"--collector.{flag}", "1"])
+    options = {
+        (table, option) for table, found in result.tables.items() for option in found if table.startswith("collectors.")
+    }
+    known = {
+        (f"collectors.{name}", option.name)
+        for name in registry.names("collectors")
+        for option in fields(registry.config_type("collectors", name))
+    }
+    remarks = [remark for remark in result.remarks if remark != "1: is no flag"]
+    if {flag, flag.partition(".")[0]} & WITHOUT:
+        assert [remark.partition(":")[0] for remark in remarks] == [f"--collector.{flag}"]
+        assert not options
+    else:
+        assert not remarks
+        assert bool(options & known) == ("." in flag)
+
+
+def test_each_option_has_a_flag(registry):
+    """An option of a collector is found by its own name in the manner of flags."""
+    for name in registry.names("collectors"):
+        for option in fields(registry.config_type("collectors", name)):
+            word = f"--collector.{name}.{option.name.replace('_', '-')}"
+            result = Migration(registry).take([word, "1"])
+            assert option.name in result.tables[f"collectors.{name}"], word
 
 
 def test_addresses_add_up(registry):
@@ -72,6 +148,8 @@ def test_only_what_is_named_runs_without_defaults(registry):
         ("--runtime.gomaxprocs=1", "needs no equal"),
         ("--wrong", "is no flag that agentd knows"),
         ("wrong", "is no flag"),
+        ("--path.procfs", "lacks its value"),
+        ("--collector.netdev.device-exclude", "lacks its value"),
     ],
 )
 def test_what_has_no_equal_is_said(registry, word, remark):
@@ -96,6 +174,14 @@ def test_options_are_flags_in_snake_case(flag, option):
         ("# Flags.\nARGS=\"--a=1 \\\n --b='x y'\"\n", ["--a=1", "--b=x y"]),
         ("OPTIONS=--a\n", ["--a"]),
         ('ARGS=""\n', []),
+        ("NAME=x\nOPTIONS='--a'\n", ["--a"]),
+        ("/usr/bin/node_exporter --a\n", ["--a"]),
+        # Debian's file says itself: under systemd, four backslashes are one.
+        ("ARGS=\"--a=\\\\\\\\d+$ --b='x|\\\\\\\\.y'\"\n", [r"--a=\d+$", r"--b=x|\.y"]),
+        (
+            "[Service]\nExecStart=/n --a=${ARGS} \\\n  # --b\n --c='^/(x|y)($$|/)' --d=\\\\d\\d%%\n",
+            ["--a=--c --d", "--c=^/(x|y)($|/)", r"--d=\d\d%"],
+        ),
         (
             "[Service]\nExecStart=-/usr/bin/node_exporter --a \\\n  --b=2 $ARGS ${MORE}\n",
             ["--a", "--b=2", "--c", "--d"],
@@ -150,6 +236,23 @@ def test_a_value_that_would_be_refused_is_said_at_once():
     result = run("--", "--collector.netdev.device-exclude=(")
     assert result.returncode == 1
     assert "collectors.netdev.device_exclude: expected a regular expression" in result.stderr
+
+
+def test_a_value_of_the_program_that_is_none_is_said():
+    """A level that node_exporter knows no more is no unknown flag: what would be right is said."""
+    result = run("--", "--log.level=fatal", "--web.max-requests=many")
+    assert result.returncode == 1
+    assert "agent.log_level: expected" in result.stderr
+    assert "exporters.prometheus.max_requests: expected" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["[Service]\nType=simple\n", 'ARGS="--a=\'"\n'])
+def test_a_file_without_a_command_line_is_said(tmp_path, text):
+    """A unit without ExecStart=, and a quotation mark without another, are one line and status 1."""
+    (tmp_path / "file").write_text(text)
+    result = run(str(tmp_path / "file"))
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "cannot understand the command line" in result.stderr
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
