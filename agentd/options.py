@@ -1,6 +1,7 @@
 """The types of plugins' options. Each is made from a TOML value, or says what would be right."""
 
 import re
+import warnings
 from typing import Any, dataclass_transform
 from urllib.parse import urlsplit
 
@@ -87,8 +88,12 @@ class Regex:
         if not isinstance(text, str):
             raise ValueError('expected a regular expression in quotes, such as "^eth[0-9]+$"')
         try:
-            return cls(text)
-        except (re.error, OverflowError, RecursionError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "error", FutureWarning
+                )  # [[:digit:]] is no class in Python, and matches otherwise
+                return cls(text)
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
             raise ValueError(f"expected a regular expression: {error}") from None
 
     def __eq__(self, other: object) -> bool:

@@ -151,6 +151,7 @@ def test_regular_expressions():
     ("value", "message"),
     [
         ("(", "expected a regular expression: missing ), unterminated subpattern at position 0"),
+        ("[[:digit:]]", "expected a regular expression: Possible nested set at position 1"),
         (5, 'expected a regular expression in quotes, such as "^eth[0-9]+$"'),
     ],
 )

@@ -102,7 +102,7 @@ class Perf(Collector[PerfConfig]):
                     families[metric.name] = metric({})
                 families[metric.name].samples[labels] = count
         if not families:
-            raise NoData("neither CPUs nor kernel count events for the agent")
+            raise NoData("neither CPUs nor kernel count events for the agent: see the drop-in perf.conf")
         return list(families.values())
 
     def _begin(self, open_: Callable[[int, int, int], int]) -> None:
@@ -120,9 +120,8 @@ class Perf(Collector[PerfConfig]):
                         refused = error
         if refused:
             self.log.warning(
-                "performance events are left out: %s; counting takes the drop-in perf.conf, or "
-                "kernel.perf_event_paranoid "
-                "at 0 or below, and an open file for each event and CPU",
+                "performance events are left out: %s; counting takes the drop-in perf.conf (outside of the unit root, or "
+                "kernel.perf_event_paranoid at 0 or below), and an open file for each event and CPU",
                 refused.strerror,
             )
 

@@ -56,7 +56,7 @@ class Slabinfo(Collector[SlabinfoConfig]):
             if not self._refused:
                 self._refused = True
                 self.log.warning("slab caches are left out: reading them takes the drop-in read-all.conf, or root")
-            raise NoData("slabinfo may not be read without CAP_DAC_READ_SEARCH") from None
+            raise NoData("reading slabinfo takes the drop-in read-all.conf, or root") from None
 
     def _ignores(self, name: str) -> bool:
         return any(names.ignores(name) for names in self._filters)

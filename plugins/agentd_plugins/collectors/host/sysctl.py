@@ -101,7 +101,8 @@ class Sysctl(Collector[SysctlConfig]):
         return self._metrics[name, indexed]
 
     def _say(self, wanted: Parameter, error: Exception) -> str:
-        problem = f"the kernel parameter {wanted.name} is left out: {error}"
+        why = "only root may read it" if isinstance(error, PermissionError) else error
+        problem = f"the kernel parameter {wanted.name} is left out: {why}"
         if wanted.name not in self._said:
             self._said.add(wanted.name)
             self.log.warning("%s", problem)
