@@ -14,7 +14,7 @@ HOST = Path(__file__).with_name("interesting_host.py")
 NAMESPACES = ["--mount", "--pid", "--net", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
 
 BY_VERSION = {
-    r'node_disk_\w+\{device="zram\d+"\}': "since 1.6 compressed RAM disks are left out by default",
+    r'node_disk_\w+\{device="zram\d+".*': "since 1.6 compressed RAM disks are left out by default",
     r"node_filesystem_\w+\{.*\\040.*": "1.5 does not undo the kernel's escapes in names of devices",
     r'node_filesystem_\w+\{device="source of it".*': "the same series as agentd tells it, as 1.12 does",
     r'node_filesystem_\w+\{device="hanging".*': "1.9 brought the label device_error, and with it a mount that hangs",
@@ -58,8 +58,12 @@ def test_no_metric_is_missing_or_of_another_kind(found):
 
 
 def test_labels_are_the_same(found):
-    """No series has other labels, but for those that came with versions 1.6 and 1.10."""
-    assert found["labels"] == {"node_disk_info": ["rotational"], "node_network_info": ["adminstate"]}
+    """No series has further labels, but for those that came with versions 1.6, 1.9 and 1.10."""
+    assert found["labels"] == {
+        "node_disk_info": ["rotational"],
+        "node_filesystem_device_error": ["device_error"],
+        "node_network_info": ["adminstate"],
+    }
 
 
 @pytest.mark.parametrize("side", ["missing_series", "added_series"])

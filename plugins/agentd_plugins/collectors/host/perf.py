@@ -120,8 +120,8 @@ class Perf(Collector[PerfConfig]):
                         refused = error
         if refused:
             self.log.warning(
-                "performance events are left out: %s; counting takes the drop-in perf.conf (outside of the unit root, or "
-                "kernel.perf_event_paranoid at 0 or below), and an open file for each event and CPU",
+                "performance events are left out: %s; counting takes the drop-in perf.conf (outside of the unit: root, "
+                "or kernel.perf_event_paranoid at 0), and an open file for each event and CPU",
                 refused.strerror,
             )
 

@@ -69,7 +69,7 @@ def test_a_refusal_is_said_once(caplog):
     collector = Slabinfo(context=Context(host=RefusingHost()))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            with pytest.raises(NoData, match="read-all.conf"):
+            with pytest.raises(NoData, match=r"read-all\.conf"):
                 collector.collect()
     assert [record.getMessage() for record in caplog.records] == [
         "slab caches are left out: reading them takes the drop-in read-all.conf, or root"
