@@ -113,7 +113,8 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("agentd_
     assert {"prometheus", "textfile"} <= set(names["exporters"])
     assert not any(name.startswith("_") for kind in names.values() for name in kind)
     assert imported == []
-    assert parents == ["agentd_plugins.collectors", "agentd_plugins.collectors.host"]
+    assert not any(name.rpartition(".")[2][0] != "_" for name in parents[2:])  # readers that it shares with others
+    assert parents[:2] == ["agentd_plugins.collectors", "agentd_plugins.collectors.host"]
 
 
 def test_every_bundled_plugin_can_be_loaded_under_the_name_of_its_file():

@@ -2,11 +2,9 @@
 
 import random
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -71,30 +69,41 @@ class Record:
 _decode = msgspec.json.Decoder(Event).decode
 
 
-def new_id() -> str:
+def new_id(now: float) -> str:
     """Return a UUID of version 7: it begins with the time, so that databases have new ones side by side."""
     # Mersenne's numbers, seeded by the system, are random enough to be told apart; a system call each is not needed.
-    bits = random.getrandbits(74)
-    milliseconds = int(time.time() * 1000)
-    return (
-        f"{milliseconds >> 16 & 0xFFFFFFFF:08x}-{milliseconds & 0xFFFF:04x}-7{bits & 0xFFF:03x}-"
-        f"{0x8000 | bits >> 12 & 0x3FFF:04x}-{bits >> 26:012x}"
-    )
+    digits = "%032x" % (int(now * 1000) << 80 | 7 << 76 | random.getrandbits(76))
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def check(event: Event) -> None:
     """Raise ``EventError`` where an event has something that its receivers could not work with."""
-    if not TYPE.fullmatch(event.type):
+    check_names(event.type, event.source, event.target)
+    check_given(event)
+
+
+def check_names(type: str, source: str, target: str | None) -> None:
+    """Raise ``EventError`` where one of the names is none."""
+    if not TYPE.fullmatch(type):
         raise EventError(
             f'type: expected words of letters, digits, _ and - with dots between them, such as "mission.finished"; '
-            f"found {event.type[:LONGEST_NAME]!r}"
+            f"found {type[:LONGEST_NAME]!r}"
         )
-    for name in ("id", "type", "source", "target"):
-        text = getattr(event, name)
-        if text is not None and (len(text) > LONGEST_NAME or not text.isprintable()):
-            raise EventError(f"{name}: expected at most {LONGEST_NAME} printable characters; found {text[:40]!r}")
-    if not isfinite(event.timestamp) or not 0 <= event.timestamp < 1e11:
+    for field, name in (("type", type), ("source", source), ("target", target)):
+        _check_name(field, name)
+
+
+def check_given(event: Event) -> None:
+    """Raise ``EventError`` where the id or the time that somebody gave an event is none."""
+    _check_name("id", event.id)
+    if not isinstance(event.timestamp, float | int) or not 0 <= event.timestamp < 1e11:
         raise EventError(f"timestamp: expected seconds since 1970; found {event.timestamp!r}")
+
+
+def _check_name(field: str, name: str | None) -> None:
+    if name is not None and (len(name) > LONGEST_NAME or not name.isprintable()):
+        raise EventError(f"{field}: expected at most {LONGEST_NAME} printable characters; found {name[:40]!r}")
 
 
 def decode(data: bytes) -> Event:

@@ -1,0 +1,300 @@
+"""The journal: every event in the order in which it was emitted, a place in it for each sink, and what plugins keep."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agentd.events.envelope import Record
+from agentd.store import identity
+from agentd.store.reader import DeadLetter, Found, Reader, Wanted
+from agentd.store.retention import Limits, Retention
+from agentd.store.writer import Aside, Row, Writer
+
+CURSORS_EVERY = 0.25
+"""Seconds between two times at which the places of sinks are written down. What came since is repeated after a crash."""
+
+DEAD_LETTERS = 10_000
+"""Dead letters that are kept for a sink; the oldest go."""
+
+
+class NotWritten(Exception):
+    """Something could not be written down; the text says why."""
+
+
+class Journal:
+    """What is kept of events. Made, opened and closed on the event loop; ``append`` is safe from any thread."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        limits: Limits,
+        *,
+        who: identity.Identity,
+        synchronised: Callable[[], bool | None] = lambda: None,
+    ) -> None:
+        """Without a directory all is kept in memory."""
+        self._directory = directory
+        self._who = who
+        size = limits.size if directory else limits.memory
+        self._retention = Retention(size, limits.age, synchronised, self._count_losses)
+        self._writer = Writer(
+            directory / "journal.db" if directory else None,
+            memory=limits.memory,
+            anew=self._begin_anew,
+            synchronised=synchronised,
+            upkeep=self._retention.keep_up,
+            changed=self._changed,
+        )
+        self._reader = Reader(self._writer)
+        self._next = 1
+        self._cursors: dict[str, int] = {}
+        self._moved: set[str] = set()
+        self._saved_at = 0.0
+        self._state: dict[str, dict[str, Any]] = {}
+        self._watching: dict[str, Wanted] = {}
+        self._lost: dict[str, int] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed is on a disk."""
+        return self._directory is not None
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written down now; empty while all is well."""
+        return self._writer.problem
+
+    @property
+    def last(self) -> int:
+        """The number of the last event that readers can get."""
+        waiting = self._writer.waiting() if self._writer.problem else ()
+        return max(self._writer.durable, waiting[-1][0] if waiting else 0)
+
+    def open(self) -> None:
+        """Open what is on disk, and begin to write."""
+        self._writer.open()
+        connection = self._writer.connection
+        with self._writer.lock, self._writer.using:
+            self._next = max(self._who.generation * identity.GENERATION, self._writer.durable) + 1
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):  # the writer finds out what is wrong with it
+                    self._cursors = dict(connection.execute("SELECT sink, seq FROM cursors"))
+                    for plugin, key, value in connection.execute("SELECT plugin, key, value FROM state"):
+                        with contextlib.suppress(msgspec.DecodeError):
+                            self._state.setdefault(plugin, {})[key] = msgspec.json.decode(value)
+
+    async def close(self, within: float = 2.0) -> None:
+        """Write down what there is, and close everything."""
+        self._save_cursors()
+        await asyncio.to_thread(self._writer.close, within)
+        await asyncio.to_thread(self._reader.close)
+        for waiter in self._waiters:
+            waiter.cancel()
+
+    def append(self, type: str, source: str, head: bytes) -> None:
+        """Take an event, to be written down soon; ``head`` is its envelope up to where its number belongs."""
+        writer = self._writer
+        with writer.lock:
+            seq = self._next
+            self._next = seq + 1
+            writer.put((seq, type, source, b"%b%d}}" % (head, seq)))
+
+    async def commit(
+        self, events: Sequence[tuple[str, str, bytes]], plugin: str = "", state: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write events and a plugin's state down in one transaction; return when they are on disk.
+
+        Raises ``NotWritten`` where that cannot be done now: then nothing of it was.
+        """
+        if not self.durable:
+            raise NotWritten("events are kept in memory only: [journal] enabled = false")
+        if self.problem:
+            raise NotWritten(self.problem)
+        changes = {key: None if value is None else msgspec.json.encode(value) for key, value in (state or {}).items()}
+
+        def work(connection: sqlite3.Connection) -> None:
+            for key, value in changes.items():
+                if value is None:
+                    connection.execute("DELETE FROM state WHERE plugin = ? AND key = ?", (plugin, key))
+                else:
+                    connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (plugin, key, value))
+
+        with self._writer.lock:
+            rows: list[Row] = []
+            for type_, source, head in events:
+                rows.append((self._next, type_, source, b"%b%d}}" % (head, self._next)))
+                self._next += 1
+            done = self._writer.submit(work, rows)
+        try:
+            await asyncio.shield(done)
+        except (sqlite3.Error, OSError) as error:
+            raise NotWritten(str(error)) from error
+        kept = self._state.setdefault(plugin, {})
+        for key, encoded in changes.items():
+            if encoded is None:
+                kept.pop(key, None)
+            else:
+                kept[key] = msgspec.json.decode(encoded)
+
+    def state(self, plugin: str) -> dict[str, Any]:
+        """Return what a plugin has committed; the very dictionary, which follows what it commits."""
+        return self._state.setdefault(plugin, {})
+
+    async def wait(self, after: int) -> None:
+        """Return when there is an event with a higher number."""
+        while self.last <= after:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    async def read(self, after: int, *, wanted: Wanted | None = None, events: int = 500, size: int = 1 << 20) -> Found:
+        """Return the wanted events behind a number, in order: at most so many, and so many bytes, but at least one.
+
+        Looks at a limited number of events: what is found may be nothing, and the reading has to go on from there.
+        """
+        return await self._reader.read(after, wanted, events, size)
+
+    async def search(self, before: int | None, *, wanted: Wanted | None = None, events: int = 100) -> Found:
+        """Return the last wanted events below a number (or of all), the newest first; as ``read`` otherwise."""
+        return await self._reader.search(before if before is not None else 1 << 62, wanted, events)
+
+    def cursor(self, sink: str) -> int | None:
+        """Return the number up to which a sink has got its events; None for one that is new."""
+        return self._cursors.get(sink)
+
+    def move(self, sink: str, seq: int) -> None:
+        """Note that a sink has got all up to a number. It is written down soon."""
+        self._cursors[sink] = seq
+        self._moved.add(sink)
+        if time.monotonic() - self._saved_at > CURSORS_EVERY:
+            self._save_cursors()
+
+    def watch(self, sink: str, wanted: Wanted | None) -> None:
+        """Count what a sink loses when old events are dropped before it got them; None ends that."""
+        if wanted is None:
+            self._watching.pop(sink, None)
+        else:
+            self._watching[sink] = wanted
+
+    def losses(self) -> dict[str, int]:
+        """Return how many events each sink has lost since the last time that this was asked."""
+        lost, self._lost = self._lost, {}
+        return lost
+
+    def asides(self) -> list[Aside]:
+        """Return the databases that were set aside since the last time that this was asked."""
+        found, self._writer.aside = self._writer.aside, []
+        return found
+
+    @property
+    def dropped(self) -> int:
+        """Events that were lost because there was no room in memory while nothing could be written down."""
+        return self._writer.dropped
+
+    @property
+    def broken(self) -> int:
+        """Events that were found damaged when they were read, and left out."""
+        return self._reader.broken
+
+    @property
+    def size(self) -> int:
+        """Bytes in use in the file, as of the last look."""
+        return self._retention.used
+
+    def commit_durations(self) -> list[float]:
+        """Return how many seconds each transaction took since the last time that this was asked."""
+        durations: list[float] = []
+        while self._writer.commits:
+            durations.append(self._writer.commits.popleft())
+        return durations
+
+    async def bury(self, sink: str, records: Iterable[Record], reason: str) -> None:
+        """Keep events that a sink's receiver will never accept. Raises ``NotWritten``."""
+        rows = [
+            (sink, record.seq, time.time(), reason[:1000], record.type, record.source, record.json)
+            for record in records
+        ]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO dead (sink, seq, time, reason, type, source, data) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+            )
+            connection.execute(
+                "DELETE FROM dead WHERE sink = ?1 AND number <= (SELECT number FROM dead WHERE sink = ?1 "
+                "ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+                (sink, DEAD_LETTERS),
+            )
+
+        await self._job(work)
+
+    async def dead(self, sink: str, after: int = 0, events: int = 100) -> list[DeadLetter]:
+        """Return dead letters of a sink behind a number, the oldest first."""
+        return await self._reader.dead(sink, after, events)
+
+    async def count_dead(self) -> dict[str, int]:
+        """Return how many dead letters each sink has."""
+        return await self._reader.count_dead()
+
+    async def bury_no_more(self, sink: str, numbers: Sequence[int]) -> None:
+        """Forget dead letters, which arrived after all or were given up. Raises ``NotWritten``."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM dead WHERE sink = ? AND number = ?", [(sink, n) for n in numbers])
+
+        await self._job(work)
+
+    async def _job(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        with self._writer.lock:
+            done = self._writer.submit(work)
+        try:
+            await asyncio.shield(done)
+        except (sqlite3.Error, OSError) as error:
+            raise NotWritten(str(error)) from error
+
+    def _save_cursors(self) -> None:
+        self._saved_at = time.monotonic()
+        moved = [(sink, self._cursors[sink]) for sink in self._moved if sink in self._cursors]
+        self._moved.clear()
+        if moved:
+            with self._writer.lock:
+                done = self._writer.submit(
+                    lambda connection: connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", moved)
+                )
+            done.add_done_callback(
+                lambda done: self._moved.update(sink for sink, _ in moved) if _failed(done) else None
+            )
+
+    def _changed(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _begin_anew(self, highest: int) -> None:
+        """Number what follows above all that a lost journal may have given out. Called in the writer's thread."""
+        who = msgspec.structs.replace(self._who, generation=self._who.generation + 1)
+        if self._directory is not None:
+            identity.save(self._directory, who)
+        self._who = who
+        with self._writer.lock:
+            self._next = max(who.generation * identity.GENERATION, highest, self._next) + 1
+
+    def _count_losses(self, gone: Sequence[tuple[int, str, str]]) -> None:
+        for sink, wanted in list(self._watching.items()):
+            cursor = self._cursors.get(sink, 0)
+            lost = sum(seq > cursor and wanted(type_, source) for seq, type_, source in gone)
+            if lost:
+                self._lost[sink] = self._lost.get(sink, 0) + lost
+
+
+def _failed(done: "asyncio.Future[object]") -> bool:
+    return done.cancelled() or done.exception() is not None

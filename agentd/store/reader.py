@@ -1,0 +1,149 @@
+"""Reads the journal, from a thread and by a connection of its own, a thousand rows at a time."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
+
+from agentd.events.envelope import Record
+from agentd.store import database
+from agentd.store.writer import Writer
+
+FETCH = 1000
+"""Rows that are fetched at once: a statement that stays open lets the write-ahead log grow."""
+
+PAGE = 4 << 20
+"""Bytes of events that are found by searching at once."""
+
+Wanted = Callable[[str, str], bool]
+"""Says of a type and a source whether such events are wanted."""
+
+Answer = TypeVar("Answer")
+
+
+class Found(NamedTuple):
+    """What was read from the journal."""
+
+    records: list[Record]
+    reached: int
+    """The number up to which was looked, wanted or not; the next reading begins behind it."""
+
+
+class DeadLetter(NamedTuple):
+    """An event that its sink's receiver will never accept."""
+
+    number: int
+    record: Record
+    time: float
+    """When that was found out, in seconds since 1970."""
+    reason: str
+
+
+class Reader:
+    """Reads what the writer has written, and what waits in its memory while the disk refuses."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.broken = 0
+        """Events that were found damaged, and left out."""
+        self._writer = writer
+        self._thread = ThreadPoolExecutor(1, "agentd-journal-reader")
+        self._connection: sqlite3.Connection | None = None
+        self._opened = 0
+
+    async def read(self, after: int, wanted: Wanted | None, events: int, size: int) -> Found:
+        """Return the wanted events behind a number, in order; see ``Journal.read``."""
+
+        def ask(connection: sqlite3.Connection) -> Found:
+            query = "SELECT seq, type, source, data, crc FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+            return self._chosen(after, connection.execute(query, (after, FETCH)), wanted, events, size)
+
+        def read() -> Found:
+            found = self._with_connection(ask, Found([], after))
+            if found.reached == after and self._writer.problem:
+                waiting = [(*row, crc32(row[3])) for row in self._writer.waiting() if row[0] > after]
+                return self._chosen(after, waiting[:FETCH], wanted, events, size)
+            return found
+
+        return await self._in_thread(read)
+
+    async def search(self, before: int, wanted: Wanted | None, events: int) -> Found:
+        """Return the last wanted events below a number, the newest first; see ``Journal.search``."""
+
+        def ask(connection: sqlite3.Connection) -> Found:
+            query = "SELECT seq, type, source, data, crc FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+            return self._chosen(before, connection.execute(query, (before, FETCH)), wanted, events, PAGE)
+
+        return await self._in_thread(lambda: self._with_connection(ask, Found([], before)))
+
+    async def dead(self, sink: str, after: int, events: int) -> list[DeadLetter]:
+        """Return dead letters of a sink behind a number, the oldest first."""
+        query = (
+            "SELECT number, seq, type, source, data, time, reason FROM dead WHERE sink = ? AND number > ? "
+            "ORDER BY number LIMIT ?"
+        )
+
+        def ask(connection: sqlite3.Connection) -> list[DeadLetter]:
+            return [
+                DeadLetter(number, Record(seq, type_, source, data), when, reason)
+                for number, seq, type_, source, data, when, reason in connection.execute(query, (sink, after, events))
+            ]
+
+        return await self._in_thread(lambda: self._with_connection(ask, []))
+
+    async def count_dead(self) -> dict[str, int]:
+        """Return how many dead letters each sink has."""
+
+        def ask(connection: sqlite3.Connection) -> dict[str, int]:
+            return dict(connection.execute("SELECT sink, count(*) FROM dead GROUP BY sink"))
+
+        return await self._in_thread(lambda: self._with_connection(ask, {}))
+
+    def close(self) -> None:
+        """End the thread, and close the connection."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _in_thread(self, function: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _with_connection(self, ask: Callable[[sqlite3.Connection], Answer], otherwise: Answer) -> Answer:
+        """Ask the database; return something else where it does not answer."""
+        writer = self._writer
+        try:
+            if writer.path is None:
+                with writer.using:
+                    return ask(writer.connection) if writer.connection is not None else otherwise
+            if self._connection is None or self._opened != writer.opened:
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = None
+                if not writer.opened:
+                    return otherwise
+                self._opened = writer.opened
+                self._connection = database.reader(writer.path)
+            return ask(self._connection)
+        except sqlite3.Error as error:
+            if database.damaged(error):
+                writer.suspect(error)
+            return otherwise
+
+    def _chosen(
+        self, reached: int, rows: Iterable[tuple[Any, ...]], wanted: Wanted | None, events: int, size: int
+    ) -> Found:
+        records: list[Record] = []
+        for seq, type_, source, data, crc in rows:
+            if wanted is None or wanted(type_, source):
+                size -= len(data)
+                if records and size < 0:
+                    break
+                if crc32(data) == crc:
+                    records.append(Record(seq, type_, source, data))
+                else:
+                    self.broken += 1
+            reached = seq
+            if len(records) >= events:
+                break
+        return Found(records, reached)
