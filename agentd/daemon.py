@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agentd import __version__, directories, instances, systemd
-from agentd.config import ExporterKeys, Instance, Settings, parse_address
+from agentd.config import ExporterKeys, Instance, Settings, SinkKeys, parse_address
 from agentd.errors import text_of
+from agentd.events.flow import Flow
 from agentd.host import Host
 from agentd.instances import About, Running
 from agentd.metrics.frame import Frame
@@ -23,11 +24,11 @@ from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rules
 from agentd.metrics.selfmetrics import SelfMetrics
 from agentd.metrics.workers import Workers
-from agentd.plugin import Clock, Context
+from agentd.plugin import Clock, Context, Sink
 from agentd.registry import Registry
 from agentd.routes import Route
 from agentd.status import PluginStatus, Status
-from agentd.web import health
+from agentd.web import events, health
 from agentd.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Agent:
         self._self = SelfMetrics()
         self._runnings: list[Running] = []
         self._gatherer = Gatherer()
+        hook = registry.changed if registry.implemented("agentd_event") else None
+        self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook)
         addresses = [parse_address(text) for text in settings.web.listen]
         self._web = WebServer(addresses, directories.socket_path())
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,14 +81,19 @@ class Agent:
         """Start everything, collect once, and say so. Raises where the agent as a whole cannot run."""
         _prepare(self.state_directory)
         self._self.configured_at = time.time()
+        self._flow.open(self.settings.host.procfs)
         self._runnings = instances.build(self.settings.instances, self._registry, self._context)
-        collectors = [running for running in self._runnings if running.instance.kind == "collectors"]
-        others = [running for running in self._runnings if running.instance.kind != "collectors"]
+        collectors, exporters, sinks = map(self._of_kind, ("collectors", "exporters", "sinks"))
+        self._flow.deliver(
+            (running.plugin, running.instance.keys, running.instance.plugin)
+            for running in sinks
+            if isinstance(running.plugin, Sink) and isinstance(running.instance.keys, SinkKeys)
+        )
         await asyncio.gather(*map(instances.start, collectors))
         self._gatherer.start(
             filter(None, (instances.slot_for(running, self._registry, self._workers) for running in collectors))
         )
-        await asyncio.gather(*map(instances.start, others))
+        await asyncio.gather(*map(instances.start, exporters))
         self._gatherer.sources = [self._about_agent, *map(About, filter(instances.tells, self._runnings))]
         self._web.set_routes(self._routes())
         await self._web.start()
@@ -98,6 +106,7 @@ class Agent:
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
         self._announce()
+        self._flow.say("agent.started", version=__version__, collectors=len(collectors), sinks=len(sinks))
         list(self._registry.call("agentd_started"))
 
     async def stop(self) -> None:
@@ -106,16 +115,17 @@ class Agent:
             systemd.notify(STOPPING="1")
             log.info("stopping")
             list(self._registry.call("agentd_stopping"))
+            self._flow.say("agent.stopping", uptime_seconds=time.time() - self._started_at)
         self.ready = False
         for task in self._tasks:
             task.cancel()
         await self._web.stop()
         # Exporters first: the last thing that one which pushes does may be to gather once more.
-        collectors = [running for running in self._runnings if running.instance.kind == "collectors"]
-        others = [running for running in self._runnings if running.instance.kind != "collectors"]
-        await asyncio.gather(*map(instances.stop, reversed(others)))
+        await asyncio.gather(*map(instances.stop, reversed(self._of_kind("exporters"))))
         await self._gatherer.stop()
-        await asyncio.gather(*map(instances.stop, reversed(collectors)))
+        await asyncio.gather(*map(instances.stop, reversed(self._of_kind("collectors"))))
+        # Sinks last: what all others have said in stopping is still written down, and sent after the next start.
+        await self._flow.close(instances.STOP_WITHIN)
         self._workers.close()
         self._host.close()
 
@@ -132,6 +142,8 @@ class Agent:
             state_directory=str(self.state_directory),
             plugins=[_plugin_status(running) for running in self._runnings],
             disabled=dict(self.settings.disabled),
+            journal=self._flow.status(),
+            sinks=self._flow.sinks(),
         )
 
     def _context(self, instance: Instance) -> Context:
@@ -141,15 +153,21 @@ class Agent:
             clock=self._clock,
             labels=self.settings.agent.labels,
             in_worker=self._workers.run,
+            emit=self._flow.bus.emit,
+            commit=self._flow.commit_for(instance.key),
+            state=self._flow.journal.state(instance.key),
         )
         if isinstance(instance.keys, ExporterKeys):
             outlet = Outlet(self._gatherer, Rules(instance.keys.rules))
             context.gather, context.render = outlet.gather, outlet.render
         return context
 
+    def _of_kind(self, kind: str) -> list[Running]:
+        return [running for running in self._runnings if running.instance.kind == kind]
+
     def _routes(self) -> Iterator[Route]:
         taken: set[tuple[str, str]] = set()
-        for route in health.routes(self.status):
+        for route in (*health.routes(self.status), *events.routes(self._flow)):
             taken.add((route.method, route.path))
             yield route
         for running in self._runnings:

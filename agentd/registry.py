@@ -15,7 +15,7 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Exporter, Plugin, Sink
+from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,16 @@ class Registry:
             families = families if changed is None else changed
         return families
 
+    def changed(self, event: Event) -> Event | None:
+        """Let every ``agentd_event`` hook in turn change an event; None where one drops it."""
+        hook = "agentd_event"
+        for implementation in self._implementations(hook):
+            answer = self._ask(hook, implementation, {"event": event}, _event)
+            if answer is False:
+                return None
+            event = answer or event
+        return event
+
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         implementations: list[pluggy.HookImpl] = getattr(self._pluggy.hook, hook).get_hookimpls()
         return implementations
@@ -194,6 +204,12 @@ class Registry:
                             f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
                         )
                     yield kind, cls
+
+
+def _event(returned: Any) -> Event | bool | None:
+    if returned is not None and returned is not False and not isinstance(returned, Event):
+        raise TypeError(f"it returned {short(returned)}: expected an event, False to drop it, or None to leave it")
+    return returned
 
 
 def _families(returned: Any) -> list[Family] | None:

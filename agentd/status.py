@@ -38,3 +38,48 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     plugins: list[PluginStatus]
     disabled: dict[str, str]
     """Plugins that are switched off by the configuration, and where."""
+    journal: "JournalStatus | None" = None
+    sinks: "list[SinkStatus]" = []
+
+
+class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The journal of events."""
+
+    durable: bool
+    """Whether what is committed now is on a disk."""
+    last: int
+    """The number of the last event."""
+    size_bytes: int
+    """Room in use in its file."""
+    dropped: int
+    """Events that were lost because nothing could be written down, and memory was full."""
+    broken: int
+    """Events that were found damaged."""
+    error: str = ""
+    """Why nothing can be written down."""
+
+
+SinkState = Literal["starting", "connected", "retrying", "open", "half open", "stopped"]
+
+
+class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sink is, as the API tells it."""
+
+    sink: str
+    """The instance's name with its kind, ``sinks.fleet``."""
+    plugin: str
+    state: SinkState
+    healthy: bool
+    cursor: int
+    """The number up to which it has got its events."""
+    lag_events: int
+    """Events behind that, wanted or not."""
+    lag_seconds: float
+    """Age of the oldest event that it waits for."""
+    sent: int
+    retried: int
+    rejected: int
+    dropped: int
+    dead_letters: int = 0
+    error: str = ""
+    """Why the last attempt failed; empty where it did not."""

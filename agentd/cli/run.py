@@ -30,13 +30,14 @@ def command(config_file: str | None, **options: object) -> None:
     """
     settings, registry = load(config_file, options)
     from agentd.daemon import Agent, StateDirectoryError
+    from agentd.store.database import StoreBusyError
     from agentd.web.server import ListenError
 
     status = 0
     with asyncio.Runner() as runner:
         try:
             runner.run(until_told(Agent(settings, registry)))
-        except (ListenError, StateDirectoryError) as error:
+        except (ListenError, StateDirectoryError, StoreBusyError) as error:
             click.echo(f"agentd: {error}", err=True)
             status = 1
         timer = ending.within(LEAVE_WITHIN, status)

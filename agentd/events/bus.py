@@ -60,7 +60,7 @@ class Bus:
         """Events that were none, and were left out."""
 
     def emit(self, event: Event) -> None:
-        """Take an event: it is written down soon, and sent to every sink that wants it. From any thread; never raises."""
+        """Take an event: it is written down soon, and sent to all sinks that want it. From any thread; never raises."""
         try:
             if self._hook is not None:
                 changed = self._hook(event)

@@ -72,6 +72,11 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
+def unlock(descriptor: int) -> None:
+    """Let the state directory go."""
+    os.close(descriptor)
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """Open the database for writing, making or upgrading it where that is needed; None makes one in memory.
 

@@ -17,7 +17,7 @@ from agentd.store.retention import Limits, Retention
 from agentd.store.writer import Aside, Row, Writer
 
 CURSORS_EVERY = 0.25
-"""Seconds between two times at which the places of sinks are written down. What came since is repeated after a crash."""
+"""Seconds between two times at which the places of sinks are written down. A crash repeats what came since."""
 
 DEAD_LETTERS = 10_000
 """Dead letters that are kept for a sink; the oldest go."""

@@ -16,9 +16,15 @@ def routes(status: Callable[[], Status]) -> list[Route]:
         return web.Response(text="ok\n")
 
     async def readyz(_request: web.BaseRequest, _principal: Principal) -> web.Response:
-        if status().ready:
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="not ready: the first collection is not done\n")
+        now = status()
+        if not now.ready:
+            return web.Response(status=503, text="not ready: the first collection is not done\n")
+        bad = [
+            f"{sink.sink} has not delivered for long: {sink.error or sink.state}\n"
+            for sink in now.sinks
+            if not sink.healthy
+        ]
+        return web.Response(status=503 if bad else 200, text="".join(bad) or "ok\n")
 
     async def show(_request: web.BaseRequest, _principal: Principal) -> web.Response:
         return web.Response(body=msgspec.json.encode(status()), content_type="application/json")

@@ -1,0 +1,51 @@
+"""Calls a sink and comes back in time, whatever the sink does."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+CANCELLED_WITHIN = 1.0
+"""Seconds that a sink gets to end a call that took too long."""
+
+
+class HangsError(TimeoutError):
+    """The call before the last has not ended yet: a sink is never called twice at once."""
+
+
+class Bounded:
+    """Calls one sink. A call that will not be cancelled is left alone, and waited for before the next."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._hanging: asyncio.Task[BaseException | None] | None = None
+
+    async def call(self, made: Coroutine[Any, Any, None]) -> None:
+        """Await a call of the sink's. Raises what it raises, and ``TimeoutError`` where it takes too long."""
+        if self._hanging is not None and not self._hanging.done():
+            made.close()
+            await asyncio.wait({self._hanging}, timeout=self._seconds)
+            raise HangsError("it has not come back from the last call yet")
+        self._hanging = None
+        task = asyncio.get_running_loop().create_task(_guarded(made))
+        try:
+            await asyncio.wait({task}, timeout=self._seconds)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            await asyncio.wait({task}, timeout=CANCELLED_WITHIN)
+            self._hanging = None if task.done() else task
+            raise TimeoutError(f"no answer within {self._seconds:g} s")
+        if task.cancelled():
+            raise RuntimeError("it cancelled itself")
+        if failure := task.result():
+            raise failure
+
+
+async def _guarded(made: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Return what a plugin raised: a task that raises SystemExit would end the event loop."""
+    try:
+        await made
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+        return error
+    return None

@@ -1,0 +1,348 @@
+"""One worker for each sink: reads the journal from where the sink was, and goes on when its receiver has all of it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agentd.config import SinkKeys
+from agentd.errors import described
+from agentd.events.bounded import Bounded
+from agentd.events.condense import Condenser
+from agentd.events.envelope import Event, Record
+from agentd.events.wanted import wants
+from agentd.plugin import Reject, Retry, Sink
+from agentd.resilience import Backoff, CircuitBreaker, RateLimiter
+from agentd.status import SinkState, SinkStatus
+from agentd.store.journal import Journal, NotWritten
+from agentd.store.reader import DeadLetter
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds before a failed batch is tried again: at most, the first time and any time."""
+
+FAILURES = 5
+"""Failures in a row after which a sink is left alone for a while."""
+
+OPEN, LONGEST_OPEN = 5.0, 120.0
+"""Seconds for which it is: at first, and at last."""
+
+
+class Delivery:
+    """Delivers to one sink, until it is stopped. Whatever the sink does, nothing else notices."""
+
+    def __init__(
+        self,
+        sink: Sink[Any],
+        keys: SinkKeys,
+        journal: Journal,
+        *,
+        plugin: str,
+        emit: Callable[[Event], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = sink.context.name
+        self.sent = self.retried = self.rejected = self.dropped = 0
+        self.error = ""
+        self._sink = sink
+        self._keys = keys
+        self._journal = journal
+        self._plugin = plugin
+        self._emit = emit
+        self._now = now
+        self._wanted = wants(keys.events, keys.sources, self.name)
+        self._condenser = Condenser(keys.condense.key, keys.condense.window) if keys.condense else None
+        self._limiter = RateLimiter(keys.rate_limit, now()) if keys.rate_limit else None
+        self._breaker = CircuitBreaker(FAILURES, OPEN, LONGEST_OPEN)
+        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        self._started = False
+        self._connected: bool | None = None
+        self._at = 0
+        self._oldest = 0.0
+        self._progress = now()
+        self._busy = False
+        self._jump: int | None = None
+        self._replaying = False
+        self._calls = Bounded(keys.timeout)
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, where the sink was the last time; a new one where its section says."""
+        cursor = self._journal.cursor(self.name)
+        if cursor is None:
+            cursor = self._journal.last if self._keys.start == "now" else 0
+            self._journal.move(self.name, cursor)
+        self._at = cursor
+        self._journal.watch(self.name, self._wanted)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+
+    async def stop(self, within: float) -> None:
+        """End; what was not delivered is so after the next start."""
+        self._journal.watch(self.name, None)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=within)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._sink.stop(), within)
+
+    async def reopen(self) -> None:
+        """Let the sink open its files anew."""
+        try:
+            await self._sink.reopen()
+        except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
+            self._sink.log.warning("cannot open anew: %s", described(error))
+
+    def skip(self) -> int:
+        """Give up all that waits, and go on with what comes; return how many events that are, wanted or not."""
+        waiting = max(0, self._journal.last - self._at)
+        self._go(self._journal.last)
+        self.dropped += waiting
+        return waiting
+
+    def rewind(self, seq: int) -> None:
+        """Deliver again all behind a number."""
+        self._go(seq)
+
+    def replay(self) -> None:
+        """Deliver dead letters once more: their receiver may have changed its mind."""
+        self._replaying = True
+        self._wake.set()
+
+    def status(self, dead_letters: int = 0) -> SinkStatus:
+        """Return how it is now."""
+        now = self._now()
+        state: SinkState = "starting"
+        if self._task is None or self._task.done():
+            state = "stopped"
+        elif self._breaker.state(now) != "closed":
+            state = "open" if self._breaker.state(now) == "open" else "half open"
+        elif self.error:
+            state = "retrying"
+        elif self._started:
+            state = "connected"
+        return SinkStatus(
+            sink=self.name,
+            plugin=self._plugin,
+            state=state,
+            healthy=self.healthy,
+            cursor=self._journal.cursor(self.name) or 0,
+            lag_events=max(0, self._journal.last - self._at)
+            if not self._busy
+            else max(1, self._journal.last - self._at),
+            lag_seconds=max(0.0, time.time() - self._oldest) if self._busy and self._oldest else 0.0,
+            sent=self.sent,
+            retried=self.retried,
+            rejected=self.rejected,
+            dropped=self.dropped,
+            dead_letters=dead_letters,
+            error=self.error,
+        )
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it delivers, or has nothing to deliver, or has not for longer than it may."""
+        waits = self._busy or not self._started
+        return not waits or self._now() - self._progress <= self._keys.unhealthy_after
+
+    async def _run(self) -> None:
+        while not self._started:
+            try:
+                await self._calls.call(self._sink.start())
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+                await self._failed(_why(error), None, 0)
+            else:
+                self._started = True
+                self._succeeded()
+        while True:
+            try:
+                if self._replaying:
+                    await self._replay()
+                records, reached = await self._next()
+                if records:
+                    await self._deliver(records)
+                if self._jump is not None:
+                    self._at, self._jump = self._jump, None
+                    self._journal.move(self.name, self._at)
+                else:
+                    self._at = reached
+                    self._settle()
+            except Exception as error:  # noqa: BLE001  # a bug here must not end the sink for good
+                self._sink.log.error("delivery failed: %s", described(error))
+                await self._sleep(LONGEST_WAIT)
+
+    async def _next(self) -> tuple[Sequence[Record], int]:
+        """Return the next events to deliver, and up to where the journal was read for them."""
+        self._busy = False
+        batch = self._keys.batch
+        while self._jump is None and not self._replaying:
+            if self._condenser is not None and (ended := self._condenser.ended(self._now())):
+                return self._begin(ended), self._at
+            found = await self._journal.read(self._at, wanted=self._wanted, events=batch.events, size=batch.bytes)
+            if found.records and batch.age and len(found.records) < batch.events:
+                await self._sleep(batch.age)  # more may come, for which one message is enough
+                found = await self._journal.read(self._at, wanted=self._wanted, events=batch.events, size=batch.bytes)
+            records = found.records
+            if records and self._condenser is not None:
+                records = self._condenser.take(records, self._now())
+            if records:
+                return self._begin(records), found.reached
+            if found.reached > self._at:
+                self._at = found.reached
+                self._settle()
+            else:
+                await self._until(self._at)
+        return (), self._at
+
+    def _begin(self, records: Sequence[Record]) -> Sequence[Record]:
+        self._busy = True
+        self._progress = self._now()
+        self._oldest = records[0].event.timestamp
+        return records
+
+    async def _until(self, after: int) -> None:
+        """Wait until there is something to read, or to fold together, or somebody wants something."""
+        due = self._condenser.due if self._condenser is not None else None
+        timeout = None if due is None else max(0.0, due - self._now())
+        new = asyncio.ensure_future(self._journal.wait(after))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({new, woken}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            new.cancel()
+            woken.cancel()
+        self._wake.clear()
+
+    async def _deliver(self, records: Sequence[Record]) -> None:
+        """Deliver all of these, however long it takes."""
+        left = list(records)
+        while left and self._jump is None:
+            rejected, why = await self._attempt(left)
+            if rejected:
+                await self._bury(rejected, why)
+                left = [record for record in left if record not in rejected]
+
+    async def _attempt(self, left: list[Record]) -> tuple[list[Record], str]:
+        """Send once; take away what has arrived, and return what never will, and why."""
+        now = self._now()
+        if self._breaker.state(now) == "open":
+            await self._sleep(self._breaker.wait(now))
+            return [], ""
+        # After a while of silence one event shows whether the receiver is back.
+        sending = left[:1] if self._breaker.state(now) == "half open" else list(left)
+        if self._limiter is not None and (wait := self._limiter.take(len(sending), now)):
+            await self._sleep(wait)
+        after: float | None = None
+        arrived, rejected, why, error = len(sending), [], "", ""
+        try:
+            await self._calls.call(self._sink.send(sending))
+        except Retry as retry:
+            arrived, after, error = (
+                min(max(0, retry.accepted), len(sending)),
+                retry.after,
+                str(retry) or "it asks for time",
+            )
+        except Reject as reject:
+            rejected, why = [record for record in sending if record.id in reject.ids], str(reject)
+        except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
+            arrived, error = 0, _why(failure)
+        self._count(sending[:arrived], rejected)
+        if not rejected:
+            del left[:arrived]
+        else:
+            gone = set(map(id, sending)) - set(map(id, rejected))
+            left[:] = [record for record in left if id(record) not in gone]
+        if error:
+            await self._failed(error, after, len(sending) - arrived)
+        else:
+            self._succeeded()
+        return rejected, why
+
+    def _count(self, arrived: Sequence[Record], rejected: Sequence[Record]) -> None:
+        self.sent += len(arrived) - len(rejected)
+        if arrived:
+            self._progress = self._now()
+            if not rejected and self._condenser is None:
+                self._journal.move(self.name, max(arrived[-1].seq, self._journal.cursor(self.name) or 0))
+
+    async def _failed(self, error: str, after: float | None, number: int) -> None:
+        self.retried += number
+        self._breaker.failed(self._now())
+        self._say(error)
+        if after is None:
+            after = self._backoff.next()
+        await self._sleep(max(0.0, after))
+
+    def _succeeded(self) -> None:
+        self._breaker.succeeded()
+        self._backoff.reset()
+        self._say("")
+
+    def _say(self, error: str) -> None:
+        """Tell the log and the journal of a sink that is lost, and found again: once each."""
+        connected = not error
+        if connected != self._connected:
+            if connected and self._connected is not None:
+                self._sink.log.warning("works again")
+            elif error:
+                self._sink.log.error("cannot deliver: %s; tried again until it works", error)
+            payload = {"plugin": self.name} if connected else {"plugin": self.name, "error": error}
+            kind = "sink.connected" if connected else "sink.disconnected"
+            self._emit(Event(type=kind, source=self.name, payload=payload))
+            self._connected = connected
+        self.error = error
+
+    async def _bury(self, rejected: Sequence[Record], why: str) -> None:
+        """Set aside what the receiver will never accept; wait until that is written down."""
+        self.rejected += len(rejected)
+        self._sink.log.warning("%d events are set aside: %s", len(rejected), why)
+        while self._jump is None:
+            try:
+                await self._journal.bury(self.name, rejected, why)
+            except NotWritten:
+                await self._sleep(FIRST_WAIT)
+            else:
+                break
+
+    async def _replay(self) -> None:
+        self._replaying = False
+        after = 0
+        while letters := await self._journal.dead(self.name, after, self._keys.batch.events):
+            after = letters[-1].number
+            await self._again(letters)
+
+    async def _again(self, letters: Sequence[DeadLetter]) -> None:
+        """Send dead letters once; what is rejected again stays where it is."""
+        refused: frozenset[str] = frozenset()
+        try:
+            await self._calls.call(self._sink.send([letter.record for letter in letters]))
+        except Reject as reject:
+            refused = reject.ids
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            self._sink.log.warning("dead letters could not be delivered: %s", _why(error))
+            return
+        arrived = [letter for letter in letters if letter.record.id not in refused]
+        self.sent += len(arrived)
+        with contextlib.suppress(NotWritten):  # they come again: better than that they are lost
+            await self._journal.bury_no_more(self.name, [letter.number for letter in arrived])
+
+    def _settle(self) -> None:
+        """Note how far the sink has come: not beyond what is held back to be folded."""
+        held = self._condenser.oldest if self._condenser is not None else None
+        seq = self._at if held is None else min(self._at, held - 1)
+        if seq != self._journal.cursor(self.name):
+            self._journal.move(self.name, seq)
+
+    def _go(self, seq: int) -> None:
+        self._jump = seq
+        self._wake.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but for what somebody wants."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
+
+
+def _why(error: BaseException) -> str:
+    return str(error) if isinstance(error, Retry | TimeoutError) and str(error) else described(error)

@@ -1,0 +1,159 @@
+"""The second flow as a whole: journal, bus and deliveries, started and stopped together, and what they tell."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agentd.config import JournalSettings, SinkKeys
+from agentd.events.bus import Bus, Hook
+from agentd.events.delivery import Delivery
+from agentd.events.envelope import Event
+from agentd.plugin import NotDurable, Sink
+from agentd.status import JournalStatus, SinkStatus
+from agentd.store import database, identity
+from agentd.store.journal import Journal
+from agentd.store.retention import Limits, default_size
+
+log = logging.getLogger(__name__)
+
+WATCH_EVERY = 1.0
+"""Seconds between two looks at what was lost, to say so."""
+
+AGENT = "agentd"
+"""The source of the agent's own events."""
+
+
+class Flow:
+    """The events of one agent."""
+
+    def __init__(
+        self, settings: JournalSettings, directory: Path, labels: Mapping[str, str], hook: Hook | None
+    ) -> None:
+        self.deliveries: dict[str, Delivery] = {}
+        """By the names of the sinks' instances, ``sinks.fleet``."""
+        self._settings = settings
+        self._directory = directory
+        self._labels = labels
+        self._hook = hook
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._bus: Bus | None = None
+        self._dead: dict[str, int] = {}
+        self._dropped = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, of a flow that was opened."""
+        assert self._journal is not None  # noqa: S101  # open comes first
+        return self._journal
+
+    @property
+    def bus(self) -> Bus:
+        """Where events enter, of a flow that was opened."""
+        assert self._bus is not None  # noqa: S101  # open comes first
+        return self._bus
+
+    def open(self, procfs: str = "/proc") -> None:
+        """Take the state directory and open the journal in it.
+
+        Raises ``StoreBusyError`` where another agent has it. Where nothing can be written there, events wait in memory.
+        """
+        settings = self._settings
+        who = identity.Identity("", "")
+        try:
+            self._lock = database.lock(self._directory)
+            who = identity.load(self._directory, identity.machine_id())
+            size = settings.max_size or default_size(self._directory)
+        except OSError as error:
+            log.error("the state directory %s cannot be written to: %s", self._directory, error)
+            size = settings.memory
+        limits = Limits(int(size), settings.max_age, settings.memory)
+        self._journal = Journal(self._directory if settings.enabled else None, limits, who=who)
+        self._journal.open()
+        self._bus = Bus(self._journal, who, boot_id=identity.boot_id(procfs), labels=self._labels, hook=self._hook)
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def deliver(self, sinks: Iterable[tuple[Sink[Any], SinkKeys, str]]) -> None:
+        """Begin to deliver to sinks: each with its keys, and the name of its plugin."""
+        for sink, keys, plugin in sinks:
+            delivery = Delivery(sink, keys, self.journal, plugin=plugin, emit=self.bus.emit)
+            self.deliveries[delivery.name] = delivery
+            delivery.start()
+
+    async def close(self, within: float) -> None:
+        """Stop all deliveries, write down what there is, and let the state directory go."""
+        await asyncio.gather(*(delivery.stop(within) for delivery in self.deliveries.values()))
+        if self._task is not None:
+            self._task.cancel()
+        if self._journal is not None:
+            await self._journal.close(within)
+        if self._lock is not None:
+            database.unlock(self._lock)
+
+    async def reopen(self) -> None:
+        """Let every sink open its files anew."""
+        await asyncio.gather(*(delivery.reopen() for delivery in self.deliveries.values()))
+
+    def say(self, type: str, **payload: object) -> None:
+        """Emit one of the agent's own events."""
+        if self._bus is not None:
+            self._bus.emit(Event(type=type, source=AGENT, payload=payload))
+
+    def commit_for(self, plugin: str) -> Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]]:
+        """Return the ``commit`` of a plugin, which keeps its state apart from that of others."""
+        return partial(self._commit, plugin)
+
+    async def _commit(self, plugin: str, events: Sequence[Event], state: Mapping[str, Any]) -> None:
+        if self._bus is None:
+            raise NotDurable("the agent is not ready")
+        await self._bus.commit(events, state, plugin=plugin)
+
+    def sinks(self) -> list[SinkStatus]:
+        """Return how each sink is."""
+        return [delivery.status(self._dead.get(name, 0)) for name, delivery in self.deliveries.items()]
+
+    def status(self) -> JournalStatus:
+        """Return how the journal is."""
+        journal = self.journal
+        return JournalStatus(
+            durable=journal.durable and not journal.problem,
+            last=journal.last,
+            size_bytes=journal.size,
+            dropped=journal.dropped,
+            broken=journal.broken,
+            error=journal.problem,
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                log.exception("cannot look after the journal")
+            await asyncio.sleep(WATCH_EVERY)
+
+    async def _look(self) -> None:
+        """Count what was lost, and tell it as events."""
+        journal = self.journal
+        for aside in journal.asides():
+            counts = {name: len(rows) for name, rows in aside.salvaged.rows.items()}
+            self.say("journal.set_aside", file=aside.path.name, reason=aside.reason, salvaged=counts)
+        for sink, number in journal.losses().items():
+            if sink in self.deliveries:
+                self.deliveries[sink].dropped += number
+            log.warning(
+                "%s lost %d events that it had not got: the journal is full, or they were too old", sink, number
+            )
+            self.say("journal.dropped", reason="retention", plugin=sink, events=number)
+        dropped, self._dropped = journal.dropped - self._dropped, journal.dropped
+        if dropped and not journal.problem:
+            log.warning("%d events were lost: there was no room for them in memory", dropped)
+            self.say("journal.dropped", reason="memory", events=dropped)
+        elif dropped:
+            self._dropped -= dropped  # told when it is over
+        if self.deliveries:
+            self._dead = await journal.count_dead()
