@@ -16,6 +16,7 @@ from agentd import __version__, directories, instances, systemd
 from agentd.config import ExporterKeys, Instance, Settings, SinkKeys, parse_address
 from agentd.errors import text_of
 from agentd.events.flow import Flow
+from agentd.events.metrics import EventMetrics
 from agentd.host import Host
 from agentd.instances import About, Running
 from agentd.metrics.frame import Frame
@@ -62,7 +63,7 @@ class Agent:
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set. Raises where the agent as a whole cannot run."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._refuse_reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         starting = loop.create_task(self.start())
         waiting = loop.create_task(stopping.wait())
         try:
@@ -91,10 +92,17 @@ class Agent:
         )
         await asyncio.gather(*map(instances.start, collectors))
         self._gatherer.start(
-            filter(None, (instances.slot_for(running, self._registry, self._workers) for running in collectors))
+            filter(
+                None,
+                (instances.slot_for(each, self._registry, self._workers, self._flow.say) for each in collectors),
+            )
         )
         await asyncio.gather(*map(instances.start, exporters))
-        self._gatherer.sources = [self._about_agent, *map(About, filter(instances.tells, self._runnings))]
+        for running in self._runnings:
+            if running.error:
+                self._flow.say("plugin.failed", plugin=running.instance.key, error=running.error)
+        about = EventMetrics(self._flow).families
+        self._gatherer.sources = [self._about_agent, about, *map(About, filter(instances.tells, self._runnings))]
         self._web.set_routes(self._routes())
         await self._web.start()
         self._tasks.add(asyncio.create_task(self._self.measure_lag()))
@@ -194,6 +202,7 @@ class Agent:
 
     def _about_agent(self) -> Frame:
         self._self.up = {running.instance.key: running.up for running in self._runnings}
+        self._self.up |= {name: delivery.started for name, delivery in self._flow.deliveries.items()}
         self._self.up |= dict.fromkeys(self._registry.broken_files, False)
         self._self.worker_threads = self._workers.threads
         return self._self.families()
@@ -212,8 +221,12 @@ class Agent:
                         log.info("%s: http://%s%s", running.instance.name, _spelled(address), route.path)
         log.info("state directory: %s", self.state_directory)
 
-    def _refuse_reload(self) -> None:
-        log.warning("SIGHUP: this version cannot reload its configuration; restart it to take changes")
+    def _hung_up(self) -> None:
+        # Who moves a log file away says so by this signal.
+        task = asyncio.get_running_loop().create_task(self._flow.reopen())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        log.warning("SIGHUP: files of sinks are opened anew; this version cannot reload its configuration: restart it")
 
 
 def _prepare(directory: Path) -> None:

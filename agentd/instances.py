@@ -11,7 +11,7 @@ from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
-from agentd.metrics.slot import ENDS, NAMED, Slot
+from agentd.metrics.slot import ENDS, NAMED, Slot, Tell
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
@@ -71,7 +71,7 @@ def build(instances: Iterable[Instance], registry: Registry, context: Callable[[
     return built
 
 
-def slot_for(running: Running, registry: Registry, workers: Workers) -> Slot | None:
+def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell | None = None) -> Slot | None:
     """Return the slot in which a collector that is up runs, or None for anything else."""
     plugin, keys = running.plugin, running.instance.keys
     if not running.up or not isinstance(plugin, Collector) or not isinstance(keys, CollectorKeys):
@@ -89,6 +89,7 @@ def slot_for(running: Running, registry: Registry, workers: Workers) -> Slot | N
             interval=interval,
             threaded=None if keys.isolation is None else keys.isolation == "thread",
             transform=registry.transform if registry.implemented("agentd_families") else None,
+            tell=tell,
         )
     except ENDS as error:  # one that has not called the constructor of its base class, say, has no context
         running.fail("cannot be set up", described(error))

@@ -11,6 +11,7 @@ FLOORS = (
     ("agentd.daemon",),
     ("agentd.instances",),
     ("agentd.registry", "agentd.web"),
+    ("agentd.events.metrics",),
     ("agentd.events.flow",),
     ("agentd.events.bus", "agentd.events.delivery"),
     ("agentd.store", "agentd.events.wanted"),

@@ -55,7 +55,7 @@ class Delivery:
         self._limiter = RateLimiter(keys.rate_limit, now()) if keys.rate_limit else None
         self._breaker = CircuitBreaker(FAILURES, OPEN, LONGEST_OPEN)
         self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
-        self._started = False
+        self.started = False
         self._connected: bool | None = None
         self._at = 0
         self._oldest = 0.0
@@ -119,7 +119,7 @@ class Delivery:
             state = "open" if self._breaker.state(now) == "open" else "half open"
         elif self.error:
             state = "retrying"
-        elif self._started:
+        elif self.started:
             state = "connected"
         return SinkStatus(
             sink=self.name,
@@ -142,17 +142,17 @@ class Delivery:
     @property
     def healthy(self) -> bool:
         """Whether it delivers, or has nothing to deliver, or has not for longer than it may."""
-        waits = self._busy or not self._started
+        waits = self._busy or not self.started
         return not waits or self._now() - self._progress <= self._keys.unhealthy_after
 
     async def _run(self) -> None:
-        while not self._started:
+        while not self.started:
             try:
                 await self._calls.call(self._sink.start())
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
                 await self._failed(_why(error), None, 0)
             else:
-                self._started = True
+                self.started = True
                 self._succeeded()
         while True:
             try:

@@ -20,6 +20,8 @@ from agentd.plugin import Collector, NoData
 Admitted = tuple[Frame, list[Rejection]]
 Status = Literal["ok", "no data", "failed", "timed out"]
 Transform = Callable[[str, Sequence[Family]], Sequence[Family]]
+Tell = Callable[..., None]
+"""Emits one of the agent's own events: its type, and its payload as keywords."""
 
 
 ENDS = (Exception, SystemExit, asyncio.CancelledError)
@@ -67,6 +69,7 @@ class Slot:
         interval: float | None = None,
         threaded: bool | None = None,
         transform: Transform | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.collector = collector
         self.name = name
@@ -91,6 +94,8 @@ class Slot:
         """Whether a collection is done at once, on the event loop, as a rule: a plain ``collect`` may return something
         to await where it finds that it has to wait."""
         self._transform = transform
+        self._tell = tell
+        self._failed = False
         self._transformed = Admission(max_series)
         self._task: asyncio.Task[Admitted] | None = None
         self._begun = 0.0
@@ -179,6 +184,9 @@ class Slot:
     def _give_up(self) -> None:
         self.timeouts += 1
         error = f"no answer within its timeout of {self.timeout:g} s"
+        if self._tell is not None and not self._failed:
+            self._failed = True
+            self._tell("collector.timed_out", plugin=self.key, timeout_seconds=self.timeout)
         self._conclude("timed out", EMPTY, error)
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
@@ -222,6 +230,9 @@ class Slot:
         if self.last is not None and self.last.status not in ("ok", "no data"):
             self.collector.log.info("works again")
             self._named.clear()
+            if self._tell is not None and self._failed:
+                self._tell("plugin.recovered", plugin=self.key)
+            self._failed = False
         self._conclude("ok", frame)
         if rejections:
             self.reject(rejections)
@@ -229,6 +240,9 @@ class Slot:
     def _fail(self, error: BaseException) -> None:
         text = described(error)
         self._conclude("failed", EMPTY, text)
+        if self._tell is not None and not self._failed and not self._stopping:
+            self._failed = True
+            self._tell("plugin.failed", plugin=self.key, error=text)
         if not self._stopping:
             self._say(logging.ERROR, text, f"failed: {text}", error)
 

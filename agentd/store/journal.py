@@ -52,7 +52,7 @@ class Journal:
             changed=self._changed,
         )
         self._reader = Reader(self._writer)
-        self._next = 1
+        self._next = self._first = 1
         self._cursors: dict[str, int] = {}
         self._moved: set[str] = set()
         self._saved_at = 0.0
@@ -77,12 +77,17 @@ class Journal:
         waiting = self._writer.waiting() if self._writer.problem else ()
         return max(self._writer.durable, waiting[-1][0] if waiting else 0)
 
+    @property
+    def taken(self) -> int:
+        """Events that were taken since the journal was opened."""
+        return self._next - self._first
+
     def open(self) -> None:
         """Open what is on disk, and begin to write."""
         self._writer.open()
         connection = self._writer.connection
         with self._writer.lock, self._writer.using:
-            self._next = max(self._who.generation * identity.GENERATION, self._writer.durable) + 1
+            self._next = self._first = max(self._who.generation * identity.GENERATION, self._writer.durable) + 1
             if connection is not None:
                 with contextlib.suppress(sqlite3.Error):  # the writer finds out what is wrong with it
                     self._cursors = dict(connection.execute("SELECT sink, seq FROM cursors"))
@@ -286,7 +291,9 @@ class Journal:
             identity.save(self._directory, who)
         self._who = who
         with self._writer.lock:
+            before = self._next
             self._next = max(who.generation * identity.GENERATION, highest, self._next) + 1
+            self._first += self._next - before
 
     def _count_losses(self, gone: Sequence[tuple[int, str, str]]) -> None:
         for sink, wanted in list(self._watching.items()):

@@ -1,0 +1,354 @@
+"""Deliveries: what becomes of events when their sink is slow, dead, lying or picky."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+
+from agentd.config import SinkKeys
+from agentd.config.settings import Batch, Condense
+from agentd.events import bounded, delivery
+from agentd.events.bus import Bus
+from agentd.events.delivery import Delivery
+from agentd.options import Duration
+from agentd.plugin import Config, Context, Event, Reject, Retry, Sink
+from agentd.store import identity
+from agentd.store.journal import Journal
+from agentd.store.retention import Limits
+
+
+class Scripted(Sink[Config]):
+    """A sink that does what a test has written down, batch by batch, and accepts everything after that."""
+
+    def __init__(self, *script, name="sinks.scripted"):
+        super().__init__(None, Context(name=name))
+        self.script = list(script)
+        self.batches = []
+        self.arrived = []
+        self.starts = 0
+        self.reopened = False
+        self.busy = False
+
+    async def start(self):
+        self.starts += 1
+
+    async def send(self, events):
+        assert not self.busy, "it was called twice at once"
+        self.busy = True
+        try:
+            self.batches.append([record.event.payload.get("n") for record in events])
+            step = self.script.pop(0) if self.script else None
+            if callable(step):
+                step = await step(events)
+            if isinstance(step, Retry):
+                self.arrived += self.batches[-1][: max(0, step.accepted)]
+            if isinstance(step, Reject):
+                self.arrived += [record.event.payload["n"] for record in events if record.id not in step.ids]
+            if isinstance(step, BaseException):
+                raise step
+            self.arrived += self.batches[-1]
+        finally:
+            self.busy = False
+
+    async def reopen(self):
+        self.reopened = True
+
+
+class World:
+    """A journal in a folder, a bus and deliveries, in one event loop."""
+
+    def __init__(self, folder):
+        who = identity.load(folder, "machine")
+        self.journal = Journal(folder, Limits(1 << 26, 1e9, 1 << 24), who=who)
+        self.journal.open()
+        self.bus = Bus(self.journal, who)
+        self.deliveries = []
+
+    def add(self, sink, **keys):
+        made = Delivery(sink, SinkKeys(**{"start": "beginning", "events": ["test.*"]} | keys), self.journal,
+                        plugin="scripted", emit=self.bus.emit)  # fmt: skip
+        self.deliveries.append(made)
+        made.start()
+        return made
+
+    async def emit(self, *numbers, type="test.number"):
+        await self.bus.commit([Event(type=type, source="test", payload={"n": n}) for n in numbers])
+
+    async def close(self):
+        await asyncio.gather(*(each.stop(1.0) for each in self.deliveries))
+        await self.journal.close()
+
+
+@asynccontextmanager
+async def opened(folder):
+    """Open a world, and close it whatever happens."""
+    world = World(folder)
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+async def until(condition):
+    """Wait until something holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Wait for hundredths of seconds where the agent waits for seconds."""
+    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(delivery, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(delivery, "OPEN", 0.05)
+    monkeypatch.setattr(delivery, "LONGEST_OPEN", 0.1)
+    monkeypatch.setattr(bounded, "CANCELLED_WITHIN", 0.1)
+
+
+async def test_all_arrive_in_order_in_batches(tmp_path):
+    """What is there goes in batches of the size that is asked for, and what comes later follows."""
+    async with opened(tmp_path) as world:
+        await world.emit(*range(25))
+        sink = Scripted()
+        world.add(sink, batch=Batch(events=10))
+        await until(lambda: len(sink.arrived) == 25)
+        await world.emit(25, 26)
+        await until(lambda: len(sink.arrived) == 27)
+        assert sink.arrived == list(range(27))
+        assert [len(batch) for batch in sink.batches] == [10, 10, 5, 2]
+
+
+async def test_a_sink_goes_on_where_it_was(tmp_path):
+    """After a restart of the agent a sink gets what it has not got, and nothing twice."""
+    sink = Scripted()
+    async with opened(tmp_path) as world:
+        world.add(sink)
+        await world.emit(1, 2)
+        await until(lambda: sink.arrived == [1, 2])
+    async with opened(tmp_path) as world:
+        await world.emit(3)
+        world.add(sink)
+        await until(lambda: sink.arrived == [1, 2, 3])
+
+
+@pytest.mark.parametrize(("start", "expected"), [("now", [3]), ("beginning", [1, 2, 3])])
+async def test_a_new_sink_begins_where_its_section_says(tmp_path, start, expected):
+    """With what comes from now on, or with all that is kept."""
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2)
+        sink = Scripted()
+        world.add(sink, start=start)
+        await world.emit(3)
+        await until(lambda: sink.arrived == expected)
+
+
+async def test_what_was_accepted_is_not_sent_again(tmp_path):
+    """After a Retry the rest comes, from the first that was not accepted; a lie about the number does no harm."""
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2, 3)
+        sink = Scripted(Retry("busy", accepted=1), Retry("busy", accepted=-5), Retry("busy", after=0.01))
+        made = world.add(sink)
+        await until(lambda: sink.arrived == [1, 2, 3])
+        assert sink.batches == [[1, 2, 3], [2, 3], [2, 3], [2, 3]]
+        await until(lambda: made.status().sent == 3)
+        assert made.status().retried == 6
+
+
+async def test_too_many_accepted_are_all(tmp_path):
+    """A sink that claims to have accepted more than it got has accepted what it got."""
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2)
+        sink = Scripted(Retry("busy", accepted=99))
+        made = world.add(sink)
+        await until(lambda: made.status().sent == 2)
+        await world.emit(3)
+        await until(lambda: sink.batches[-1] == [3])
+
+
+async def test_whatever_is_raised_is_tried_again(tmp_path, caplog):
+    """Any error, SystemExit and a cancellation of its own included, only delays; the log names it once."""
+    async with opened(tmp_path) as world:
+        await world.emit(1)
+        sink = Scripted(OSError("no route"), SystemExit(3), KeyError("x"), asyncio.CancelledError(), OSError("no route"))
+        with caplog.at_level(logging.INFO, "agentd"):
+            world.add(sink)
+            await until(lambda: sink.arrived == [1])
+            await until(lambda: "works again" in caplog.text)
+        assert len([record for record in caplog.records if "cannot deliver" in record.getMessage()]) == 1
+
+
+async def test_rejected_events_are_set_aside(tmp_path):
+    """Those that can never be accepted become dead letters, with the reason; all others have arrived."""
+
+    async def picky(events):
+        return Reject([events[1].id], "too large")
+
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2, 3)
+        sink = Scripted(picky)
+        made = world.add(sink)
+        await until(lambda: made.status().rejected == 1)
+        await world.emit(4)
+        await until(lambda: sink.arrived == [1, 3, 4])
+        (letter,) = await world.journal.dead(made.name)
+        assert (letter.record.event.payload["n"], letter.reason) == (2, "too large")
+        await until(lambda: made.status().sent == 3)
+        made.replay()
+        await until(lambda: sink.arrived == [1, 3, 4, 2])
+        await until(lambda: made.status().sent == 4)
+        assert await world.journal.dead(made.name) == []
+
+
+async def test_what_is_rejected_again_stays_aside(tmp_path):
+    """Replaying dead letters that are still refused loses none, and goes on."""
+
+    async def all_of_them(events):
+        return Reject([event.id for event in events], "never")
+
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2)
+        sink = Scripted(all_of_them, all_of_them)
+        made = world.add(sink)
+        await until(lambda: made.status().rejected == 2)
+        made.replay()
+        await until(lambda: len(sink.batches) == 2)
+        await world.emit(3)
+        await until(lambda: sink.arrived == [3])
+        assert len(await world.journal.dead(made.name)) == 2
+
+
+async def test_a_sink_that_cannot_start_is_started_again(tmp_path):
+    """A wrong password today may be right tomorrow; events wait."""
+
+    class Late(Scripted):
+        async def start(self):
+            await super().start()
+            if self.starts < 3:
+                raise ConnectionRefusedError("nobody listens")
+
+    async with opened(tmp_path) as world:
+        await world.emit(1)
+        sink = Late()
+        made = world.add(sink)
+        await until(lambda: made.status().error)
+        assert "nobody listens" in made.status().error
+        await until(lambda: sink.arrived == [1])
+        assert sink.starts == 3
+
+
+async def test_a_hanging_sink_holds_up_no_other(tmp_path):
+    """One that never answers, and will not be cancelled, is never called twice at once; others go on."""
+    release = asyncio.Event()
+
+    async def stubborn(_events):
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2)
+        hanging, other = Scripted(stubborn, name="sinks.hanging"), Scripted(name="sinks.other")
+        made = world.add(hanging, timeout=Duration(0.1), unhealthy_after=Duration(0.2))
+        world.add(other)
+        await until(lambda: other.arrived == [1, 2])
+        await until(lambda: not made.healthy)
+        assert made.status().state in ("retrying", "open", "half open")
+        await world.emit(3)
+        await until(lambda: other.arrived == [1, 2, 3])
+        release.set()
+        await until(lambda: hanging.arrived[-1:] == [3])
+        await until(lambda: made.healthy)
+
+
+async def test_an_open_circuit_is_tried_with_one_event(tmp_path):
+    """After several failures in a row a sink is left alone for a while, and then asked with as little as possible."""
+    async with opened(tmp_path) as world:
+        await world.emit(*range(10))
+        sink = Scripted(*[OSError("down")] * delivery.FAILURES)
+        made = world.add(sink)
+        await until(lambda: made.status().state == "open")
+        await until(lambda: len(sink.arrived) == 10)
+        assert sink.batches[delivery.FAILURES] == [0]
+        assert sink.arrived == list(range(10))
+
+
+async def test_a_rate_limit_holds(tmp_path):
+    """A sink with a limit gets no more than that in a second, after what a second holds."""
+    async with opened(tmp_path) as world:
+        await world.emit(*range(60))
+        sink = Scripted()
+        world.add(sink, rate_limit=40.0, batch=Batch(events=5))
+        await asyncio.sleep(0.25)
+        assert 40 <= len(sink.arrived) <= 55
+        await until(lambda: len(sink.arrived) == 60)
+
+
+async def test_a_sink_gets_only_what_it_wants(tmp_path):
+    """Types and sources that match no pattern are passed over, and the sink's own troubles always."""
+    async with opened(tmp_path) as world:
+        sink = Scripted(OSError("down"))
+        made = world.add(sink, events=["test.*", "sink.*"], sources=["test", "sinks.*"])
+        await world.emit(1)
+        await world.emit(2, type="other.number")
+        await world.bus.commit([Event(type="test.number", source="elsewhere", payload={"n": 3})])
+        await world.bus.commit([Event(type="sink.connected", source="sinks.another", payload={"n": 4})])
+        await until(lambda: sink.arrived == [1, 4])
+        await until(lambda: made.status().lag_events == 0)
+        await asyncio.sleep(0.05)
+        assert sink.arrived == [1, 4]
+
+
+async def test_repeats_are_folded(tmp_path):
+    """The first goes at once; those that follow within the window come as one, with a count."""
+    async with opened(tmp_path) as world:
+        sink = Scripted()
+        made = world.add(sink, condense=Condense(key=["type"], window=Duration(0.3)))
+        await world.emit(1)
+        await until(lambda: sink.arrived == [1])
+        await world.emit(2, 3, 4)
+        await asyncio.sleep(0.05)
+        assert sink.arrived == [1]
+        assert world.journal.cursor(made.name) < world.journal.last  # what is held back is not yet delivered
+        await until(lambda: sink.arrived == [1, 4])
+
+
+async def test_skip_and_rewind(tmp_path):
+    """What waits can be given up, which is counted, and what was delivered be delivered again."""
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2, 3)
+        sink = Scripted(*[OSError("down")] * 50)
+        made = world.add(sink)
+        await until(lambda: made.status().error)
+        assert made.skip() >= 3
+        sink.script.clear()
+        await world.emit(4)
+        await until(lambda: sink.arrived == [4])
+        assert made.status().dropped >= 3
+        made.rewind(0)
+        await until(lambda: sink.arrived == [4, 1, 2, 3, 4])
+
+
+async def test_reopening_reaches_the_sink(tmp_path):
+    """Files that were moved away are opened anew."""
+    async with opened(tmp_path) as world:
+        sink = Scripted()
+        await world.add(sink).reopen()
+        assert sink.reopened
+
+
+async def test_troubles_are_told_as_events_once(tmp_path):
+    """A sink that is lost and found again is told by two events, however often it was tried."""
+    async with opened(tmp_path) as world:
+        sink, watcher = Scripted(*[OSError("down")] * 3), Scripted(name="sinks.watcher")
+        world.add(watcher, events=["sink.*"], sources=["sinks.scripted"])
+        await world.emit(1)
+        world.add(sink)
+        await until(lambda: sink.arrived == [1])
+        await until(lambda: len(watcher.arrived) >= 3)
+        found = await world.journal.read(0)
+        told = [record.type for record in found.records if record.source == "sinks.scripted"]
+        assert told == ["sink.connected", "sink.disconnected", "sink.connected"]
