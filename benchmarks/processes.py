@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROMETHEUS_HEADERS = {
@@ -91,9 +91,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def agentd(configuration: str = "", *arguments: str) -> Iterator[Server]:
-    """Run an agent with this configuration."""
-    with tempfile.TemporaryDirectory() as folder:
+def agentd(
+    configuration: str = "", *arguments: str, prepare: Callable[[Path], None] = lambda _folder: None
+) -> Iterator[Server]:
+    """Run an agent with this configuration, in a folder that is prepared for it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        prepare(Path(folder))
         file = Path(folder, "agentd.toml")
         file.write_text(configuration)
         port = free_port()
