@@ -1,17 +1,20 @@
 """What sinks that connect to a server have in common: options, TLS, and names made from events."""
 
+import asyncio
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from agentd.plugin import Config, Record, Secret, Url
+
+Answer = TypeVar("Answer")
 
 
 class ServerConfig(Config):
@@ -80,6 +83,24 @@ def tls(config: ServerConfig) -> ssl.SSLContext:
 
 def _no_passphrase() -> str:
     raise ValueError  # without this, OpenSSL would ask at the terminal
+
+
+async def in_order(
+    put: Callable[[Record], "asyncio.Future[Answer]"], events: Sequence[Record], window: int
+) -> list[Answer | Exception]:
+    """Put events one after the other, at most ``window`` of them without an answer; return the answers or errors."""
+    futures: list[asyncio.Future[Answer]] = []
+    try:
+        for index, event in enumerate(events):
+            if index >= window and not futures[index - window].done():
+                await asyncio.wait(futures[index - window : index - window + 1])
+            futures.append(put(event))
+        if futures:
+            await asyncio.wait(futures)
+    finally:
+        for future in futures:
+            future.cancel()  # where this was cancelled; answers that are there stay
+    return [error if isinstance(error := each.exception(), Exception) else each.result() for each in futures]
 
 
 class Template:

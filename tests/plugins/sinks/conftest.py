@@ -28,10 +28,15 @@ def events():
     return make
 
 
-async def insist(sink, batch, *, patience=20.0):
-    """Send a batch as the agent does: again and again, without what has arrived, until all has. Return the retries."""
+async def insist(sink, batch, *, patience=20.0, gate=None):
+    """Send a batch as the agent does: again and again, without what has arrived, until all has. Return the retries.
+
+    Where there is a ``gate``, an asyncio.Event, each attempt waits for it.
+    """
     end, retries = time.monotonic() + patience, []
     while batch:
+        if gate is not None:
+            await gate.wait()
         try:
             await sink.send(batch)
         except Retry as error:
@@ -81,28 +86,13 @@ def certificates(server_binary, tmp_path_factory) -> Path:
     def run(*arguments):
         subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
 
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
-    authority = ("-addext", "keyUsage=critical,keyCertSign", "-addext", "basicConstraints=critical,CA:TRUE")
-    for name in ("ca", "stranger"):
-        run(
-            "req",
-            "-x509",
-            *key,
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.pem",
-            "-subj",
-            f"/CN=test {name}",
-            *authority[:2],
-            "-days",
-            "2",
-        )
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-keyout")
+    named = "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+    (folder / "extensions").write_text(named)
+    use = ("-addext", "keyUsage=critical,keyCertSign")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions", "-days", "2")
+    run("req", "-x509", *key, "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", *use, "-days", "2")
     for name in ("server", "client"):
-        run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / "extensions").write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
-        )
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions", "-days", "2")
+        run("req", *key, f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
     return folder
