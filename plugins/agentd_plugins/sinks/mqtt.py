@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from agentd.plugin import Context, Duration, Record, Reject, Retry, Sink, Url, hookimpl
+from agentd.plugin import Context, Duration, Record, Reject, Retry, Sink, Size, Url, hookimpl
 from agentd_plugins.sinks._server import ServerConfig, Template, check_server, in_order, tls, where
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ REFUSED = {0x90: "the topic is not allowed", 0x95: "too large for the broker", 0
 """Reason codes (MQTT 5, section 2.4) after which it makes no sense to try again."""
 
 ADVICE = {
+    0x82: "the connection broke over a message: where events are too large for the broker, set max_packet",
     0x84: 'the broker does not speak this version: set protocol = "3.1.1"',
     0x85: "the broker does not take the client's name: set client_id",
     0x86: "user or password is wrong",
@@ -57,8 +58,11 @@ class MqttConfig(ServerConfig):
     """How long a connection may be silent before the broker is asked whether it is still there."""
     protocol: Literal["5", "3.1.1"] = "5"
     """The version of MQTT. With 3.1.1, a broker that refuses a message has no way to say so."""
-    in_flight: Annotated[int, Meta(ge=1, le=65535)] = 100
-    """How many events may wait for an acknowledgement; fewer where the broker says so."""
+    in_flight: Annotated[int, Meta(ge=1, le=65535)] = 20
+    """How many events may wait for an acknowledgement; fewer where the broker says so. Many brokers take 20."""
+    max_packet: Size | None = None
+    """The largest message that the broker takes, its topic included: larger events are set aside. Left out, what a
+    broker of version 5 says of itself counts."""
 
     def __post_init__(self) -> None:
         wrong = check_server(self, {"mqtt": False, "mqtts": True})
@@ -157,6 +161,7 @@ class Mqtt(Sink[MqttConfig]):
             clean_session=None if five else True,
             keepalive=int(config.keepalive),
             tls_context=tls(config) if config.url.startswith("mqtts:") else None,
+            largest=config.max_packet,
             timeout=PATIENCE,
             logger=quiet,
         )
