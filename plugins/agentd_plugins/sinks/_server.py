@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -83,6 +83,14 @@ def tls(config: ServerConfig) -> ssl.SSLContext:
 
 def _no_passphrase() -> str:
     raise ValueError  # without this, OpenSSL would ask at the terminal
+
+
+class Refusal(NamedTuple):
+    """Why a server did not take a message."""
+
+    code: int
+    """Its own number for that."""
+    why: str
 
 
 async def in_order(

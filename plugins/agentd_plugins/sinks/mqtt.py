@@ -174,10 +174,8 @@ class Mqtt(Sink[MqttConfig]):
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
         code = getattr(error, "rc", None)
-        value = getattr(code, "value", code)
-        return Retry(
-            f"{self._where}: {ADVICE.get(value, error) if isinstance(value, int) else error}", accepted=accepted
-        )
+        why = (ADVICE | {0x80: "the connection is lost"}).get(getattr(code, "value", code), error)
+        return Retry(f"{self._where}: {why}", accepted=accepted)
 
 
 MEANINGFUL = str.maketrans(dict.fromkeys("+#/$\0", "_"))

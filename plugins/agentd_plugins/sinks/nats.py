@@ -5,21 +5,29 @@ import importlib
 import os
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from agentd.plugin import Context, Record, Reject, Retry, Secret, Sink, Url, hookimpl
-from agentd_plugins.sinks._server import ServerConfig, Template, check_server, tls, where
+from agentd_plugins.sinks._server import Refusal, ServerConfig, Template, check_server, tls, where
+
+if TYPE_CHECKING:
+    from agentd_plugins.sinks._nats import Client
 
 PATIENCE = 10
 """Seconds that connecting may take, the log-in included."""
 
 FIELDS = ("type", "source", "target")
 
-REJECTED = {10054: "larger than the stream takes"}
-"""Error codes of JetStream after which it makes no sense to try again."""
+REJECTED = {10054: "larger than the stream takes", -1: "larger than the server takes"}
+"""Error codes of JetStream after which it makes no sense to try again; -1 is the sink's own."""
+
+MISSING = "no stream takes the subject {}: make one (nats stream add); the server must have JetStream switched on (-js)"
+
+
+LOST, TOO_LARGE = Refusal(0, "the connection is lost"), Refusal(-1, "")
 
 
 class NatsConfig(ServerConfig):
@@ -34,8 +42,6 @@ class NatsConfig(ServerConfig):
     """The token to log in with."""
     credentials_file: Annotated[str, Meta(examples=["/etc/agentd/fleet.creds"])] | None = None
     """A file of credentials (JWT and seed, as ``nsc`` writes it) to log in with; needs the library nkeys."""
-    domain: str | None = None
-    """The JetStream domain; left out, the server's own."""
     in_flight: Annotated[int, Meta(ge=1, le=4000)] = 256
     """How many events may wait for an acknowledgement."""
 
@@ -66,10 +72,6 @@ class Head(msgspec.Struct):
 id_of = msgspec.json.Decoder(Head).decode
 
 
-class TooLargeError(Exception):
-    """An event is larger than the server takes."""
-
-
 class Nats(Sink[NatsConfig]):
     """Publishes each event, the whole of it as JSON, and waits until a stream has it.
 
@@ -79,9 +81,7 @@ class Nats(Sink[NatsConfig]):
     name = "nats"
 
     _library: Any = None
-    _connection: Any = None
-    _stream: Any
-    _trouble: "asyncio.Future[Exception]"
+    _client: "Client | None" = None
 
     def __init__(self, config: NatsConfig, context: Context | None = None) -> None:
         super().__init__(config, context)
@@ -93,124 +93,110 @@ class Nats(Sink[NatsConfig]):
         if self._library is None:
             try:
                 self._library = importlib.import_module("nats")
-                self._missing = importlib.import_module("nats.js.errors").NoStreamResponseError
             except ImportError:
                 raise RuntimeError("the library nats-py is missing: pip install 'agentd[nats]'") from None
         await self._connect()
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await self._close(connection)
+        if self._client is not None:
+            client, self._client = self._client, None
+            await self._close(client)
 
     async def send(self, events: Sequence[Record]) -> None:
         """Publish all, a number of them on their way at once, and read the stream's answer to each."""
-        if self._connection is None or self._trouble.done():
-            await self._connect()
-        answers: list[asyncio.Future[Any]] = []
-        # A task of its own: the library swallows a cancellation in places, and answers nobody whose connection is lost.
-        publishing = asyncio.create_task(self._publish(events, answers))
-        lost = True
+        client = self._client
+        if client is None or client.trouble.done():
+            client = await self._connect()
+        answers: list[asyncio.Future[Refusal | None]] = []
+        # A task of its own: the library swallows cancellations, and does not end what waits on a lost connection.
+        publishing = asyncio.create_task(self._publish(client, events, answers))
+        publishing.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may ask for it below
+        well = False
         try:
-            await asyncio.wait((publishing, self._trouble), return_when=asyncio.FIRST_COMPLETED)
-            lost = not publishing.done() or publishing.exception() is not None
-        finally:  # cancelled, perhaps
-            publishing.cancel()
-            for answer in answers:
-                answer.cancel()
-            if lost:
+            await asyncio.wait((publishing, client.trouble), return_when=asyncio.FIRST_COMPLETED)
+            well = publishing.done() and publishing.exception() is None
+        finally:
+            if not well:  # cancelled, perhaps
+                publishing.cancel()
                 await self.stop()
-        outcomes = [None if each.done() and not each.cancelled() and not each.exception() else each for each in answers]
-        failures = [index for index, answer in enumerate(outcomes) if answer is not None]
-        if lost:
-            error = self._trouble.result() if self._trouble.done() else publishing.exception()
-            accepted = failures[0] if failures else len(answers)
-            raise self._retry(error or ConnectionError("the connection is lost"), accepted) from error
-        errors = {index: answers[index].exception() for index in failures}
-        for index, problem in errors.items():
-            if not isinstance(problem, TooLargeError) and getattr(problem, "err_code", None) not in REJECTED:
-                raise self._retry(problem, failures[0], self._subject(events[index])) from problem
-        if errors:
-            reasons = sorted({REJECTED.get(getattr(each, "err_code", 0), str(each)) for each in errors.values()})
-            raise Reject((events[index].id for index in errors), f"{self._where}: {', '.join(reasons)}")
+        results = [answer.result() if answer.done() else LOST for answer in answers]
+        accepted = next((index for index, result in enumerate(results) if result is not None), len(results))
+        if not well:
+            error = client.trouble.result() if client.trouble.done() else publishing.exception()
+            raise self._retry(error, accepted) from error
+        refused = [(event, result) for event, result in zip(events, results, strict=True) if result is not None]
+        for event, refusal in refused:
+            if refusal.code not in REJECTED:
+                why = refusal.why or MISSING.format(self._subject(event))
+                raise Retry(f"{self._where}: {why}", accepted=accepted)
+        if refused:
+            reasons = ", ".join(sorted({REJECTED[refusal.code] for _, refusal in refused}))
+            raise Reject((event.id for event, _ in refused), f"{self._where}: {reasons}")
 
-    async def _publish(self, events: Sequence[Record], answers: "list[asyncio.Future[Any]]") -> None:
-        stream, subject, window = self._stream, self._subject, self.config.in_flight
-        largest = self._connection.max_payload
+    async def _publish(
+        self, client: "Client", events: Sequence[Record], answers: "list[asyncio.Future[Refusal | None]]"
+    ) -> None:
+        subject, window, largest = self._subject, self.config.in_flight, client.max_payload
         for index, event in enumerate(events):
-            if index >= window:
+            if index >= window and not answers[index - window].done():
                 await asyncio.wait((answers[index - window],))
             identity = id_of(event.json).id
-            if len(event.json) + len(f"NATS/1.0\r\nNats-Msg-Id: {identity}\r\n\r\n".encode()) > largest:
+            # The header counts: NATS/1.0, Nats-Msg-Id: ID, and an empty line.
+            if len(event.json) + 27 + len(identity.encode()) > largest:
                 answers.append(asyncio.get_running_loop().create_future())
-                answers[-1].set_exception(TooLargeError("larger than the server takes (max_payload)"))
+                answers[-1].set_result(TOO_LARGE)
             else:
-                answers.append(
-                    await stream.publish_async(subject(event), event.json, headers={"Nats-Msg-Id": identity})
-                )
+                answers.append(await client.put(subject(event), event.json, identity))
         if answers:
             await asyncio.wait(answers)
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> "Client":
         await self.stop()
+        config = self.config
         if self._library is None:
             raise RuntimeError("it has not been started")
-        config, trouble = self.config, asyncio.get_running_loop().create_future()
-        connection = self._library.NATS()
-
-        async def complain(error: Exception) -> None:
-            if not trouble.done():
-                trouble.set_result(error)
-
-        async def closed() -> None:
-            await complain(connection.last_error or ConnectionError("the connection is lost"))
-
         if config.credentials_file and not os.access(config.credentials_file, os.R_OK):
             raise ValueError(f"cannot read {config.credentials_file}")
+        from agentd_plugins.sinks._nats import Client
+
+        secure = config.url.startswith("tls:")
+        client = Client(secure=secure)
         try:
             async with asyncio.timeout(PATIENCE):
-                await connection.connect(
-                    str(config.url),
+                await client.open(
+                    servers=str(config.url),
                     name=f"agentd {self.context.name}",
-                    allow_reconnect=False,  # the next send does that: what the library has kept would come twice
                     connect_timeout=PATIENCE,
-                    error_cb=complain,
-                    closed_cb=closed,
                     user=config.user,
                     password=config.password and config.password.reveal(),
                     token=config.token and config.token.reveal(),
                     user_credentials=config.credentials_file,
-                    tls=tls(config) if config.url.startswith("tls:") else None,
+                    tls=tls(config) if secure else None,
                 )
-        except ImportError:
-            raise RuntimeError("credentials_file needs the library nkeys: pip install nkeys") from None
-        except TimeoutError:
-            await self._close(connection)
-            raise Retry(f"{self._where} does not answer") from None
-        except (self._library.errors.Error, OSError) as error:
-            await self._close(connection)
-            raise self._retry(error) from error
-        except BaseException:
-            await self._close(connection)
+        except BaseException as error:
+            await self._close(client)
+            if isinstance(error, TimeoutError):
+                raise Retry(f"{self._where} does not answer") from None
+            if isinstance(error, ImportError):
+                raise RuntimeError("credentials_file needs the library nkeys: pip install nkeys") from None
+            if isinstance(error, (self._library.errors.Error, OSError)):
+                raise self._retry(error) from error
             raise
-        self._connection, self._trouble = connection, trouble
-        self._stream = connection.jetstream(**({"domain": config.domain} if config.domain else {}))
+        self._client = client
+        return client
 
-    async def _close(self, connection: Any) -> None:
+    async def _close(self, client: "Client") -> None:
         try:
             async with asyncio.timeout(1):
-                await connection.close()
+                await client.close()
         except (TimeoutError, OSError, self._library.errors.Error) as error:
             self.log.debug("the connection did not end well: %s", error)
 
-    def _retry(self, error: BaseException | None, accepted: int = 0, subject: str = "") -> Retry:
-        if isinstance(error, self._missing):
-            why = f"no stream takes the subject {subject}: make one (nats stream add), with JetStream switched on (-js)"
-        elif isinstance(error, self._library.errors.AuthorizationError):
+    def _retry(self, error: BaseException | None, accepted: int = 0) -> Retry:
+        why = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        if "authorization" in why.lower():
             why = "not authorized: check user and password, token or credentials_file"
-        else:
-            why = str(error).removeprefix("nats: ") or type(error).__name__
         return Retry(f"{self._where}: {why}", accepted=accepted)
 
 

@@ -157,9 +157,7 @@ async def test_a_missing_stream_is_asked_for(start_nats, sink_to, events):
     _, url = start_nats()
     await add_stream(url, ["brain.events.test.>"])
     sink = sink_to(url)
-    with pytest.raises(
-        Retry, match=r"127\.0\.0\.1:\d+: no stream takes the subject brain\.events\.odd: make"
-    ) as caught:
+    with pytest.raises(Retry, match=r"127\.0\.0\.1:\d+: no stream takes the subject brain\.events\.odd") as caught:
         await begin(sink, [*events(2), *events(1, begin=2, type="odd"), *events(1, begin=3)])
     assert caught.value.accepted == 2
     await sink.send(events(2, begin=2))
@@ -196,8 +194,10 @@ async def test_too_large_an_event_costs_only_itself(start_nats, sink_to, events,
 async def test_the_limit_is_exact(start_nats, sink_to, events):
     """An event that just fits, its header included, arrives; one byte more is rejected, and the connection stays."""
     batch = events(1, text="x" * 100)
-    _, url = start_nats(f"max_payload: {len(batch[0].json) + 27 + len('id-0')}")
+    server, url = start_nats()
     await add_stream(url)
+    server.stop()
+    start_nats(f"max_payload: {len(batch[0].json) + 27 + len('id-0')}")
     sink = sink_to(url)
     await begin(sink, batch)
     with pytest.raises(Reject):
@@ -219,7 +219,7 @@ async def test_log_in(start_nats, sink_to, events, caplog):
         with pytest.raises(Retry, match=r"NATS at 127\.0\.0\.1:\d+: not authorized: check user") as caught:
             await sink_to(url, **options).start()
         said.append(repr(caught.value) + str(caught.value.__cause__))
-    with pytest.raises(Retry, match=r"Permissions Violation for Publish to .*other\.test"):
+    with pytest.raises(Retry, match=r"(?i)permissions violation for publish to .*other\.test"):
         await begin(sink_to(url, subject="other.{type}", **right), events(2))
     await begin(sink_to(url, **right), events(2))
     assert len(await messages(url, login=plain)) == 2
@@ -231,12 +231,13 @@ async def test_log_in(start_nats, sink_to, events, caplog):
 
 async def test_tls(start_nats, sink_to, events, certificates, free_port):
     """With TLS, the server's certificate is checked against ca_file, and the client's own is shown."""
-    files = ", ".join(f'{key}: "{certificates}/{name}"' for key, name in (("cert_file", "server.pem"), ("key_file", "server.key"), ("ca_file", "ca.pem")))  # fmt: skip
+    paths = (("cert_file", "server.pem"), ("key_file", "server.key"), ("ca_file", "ca.pem"))
+    files = ", ".join(f'{key}: "{certificates / name}"' for key, name in paths)
     server, _ = start_nats(f"tls {{ {files}, verify: true }}")
     url = f"tls://localhost:{free_port}"
     authority = {"ca_file": str(certificates / "ca.pem")}
     ours = {"cert_file": str(certificates / "client.pem"), "key_file": str(certificates / "client.key")}
-    with pytest.raises(Retry, match="no stream takes .*"):
+    with pytest.raises(Retry, match="no stream takes"):
         await begin(sink_to(url, **authority, **ours), events(3))
     for options, text in ((ours, "certificate verify failed"), (authority, f"localhost:{free_port}")):
         with pytest.raises(Retry, match=text):
@@ -274,7 +275,7 @@ async def test_nobody_there(sink_to, free_port, tmp_path):
     """Where no server answers, start says so, and where; a file that is not there is named."""
     with pytest.raises(Retry, match=rf"127\.0\.0\.1:{free_port}.*(refused|failed)"):
         await sink_to(f"nats://127.0.0.1:{free_port}").start()
-    with pytest.raises(ValueError, match="cannot read .*absent"):
+    with pytest.raises(ValueError, match=r"cannot read .*absent"):
         await sink_to(f"nats://127.0.0.1:{free_port}", credentials_file=str(tmp_path / "absent")).start()
 
 
