@@ -49,7 +49,7 @@ class MqttConfig(ServerConfig):
     for the same with slashes in the place of dots. Of what MQTT gives a meaning, each becomes an underscore."""
     qos: Literal[0, 1, 2] = 1
     """The quality of service: with 0 nobody acknowledges, and what is on its way when a connection breaks is lost. With
-    2 a broker that refuses a message has no way to say so."""
+    2 it goes unnoticed where the broker refuses a message."""
     retain: bool = False
     """Whether the broker keeps the last event of each topic for those who subscribe later."""
     client_id: str | None = None
@@ -57,7 +57,7 @@ class MqttConfig(ServerConfig):
     keepalive: Duration = Duration(60)
     """How long a connection may be silent before the broker is asked whether it is still there."""
     protocol: Literal["5", "3.1.1"] = "5"
-    """The version of MQTT. With 3.1.1, a broker that refuses a message has no way to say so."""
+    """The version of MQTT. With 3.1.1 it goes unnoticed where the broker refuses a message."""
     in_flight: Annotated[int, Meta(ge=1, le=65535)] = 20
     """How many events may wait for an acknowledgement; fewer where the broker says so. Many brokers take 20."""
     max_packet: Size | None = None
@@ -174,7 +174,7 @@ class Mqtt(Sink[MqttConfig]):
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
         code = getattr(error, "rc", None)
-        why = (ADVICE | {0x80: "the connection is lost"}).get(getattr(code, "value", code), error)
+        why = (ADVICE | {0x80: "the connection is lost"}).get(getattr(code, "value", -1), error)
         return Retry(f"{self._where}: {why}", accepted=accepted)
 
 

@@ -46,6 +46,8 @@ class RedisConfig(ServerConfig):
 
     def __post_init__(self) -> None:
         wrong = check_server(self, {"redis": False, "rediss": True, "unix": False}, query="db=[0-9]+")
+        if self.user is not None and self.password is None:
+            wrong.append("user needs password")
         try:
             Template(self.stream, ("type", "source"))
         except ValueError as error:
