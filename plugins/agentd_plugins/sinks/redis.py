@@ -66,7 +66,10 @@ id_of = msgspec.json.Decoder(Head).decode
 
 
 class Redis(Sink[RedisConfig]):
-    """Appends each event to a stream, with the fields data (the whole event as JSON), type and id."""
+    """Appends each event to a stream, with the fields data (the whole event as JSON), type and id.
+
+    What Redis acknowledges is as safe as its ``appendfsync`` makes it.
+    """
 
     name = "redis"
 

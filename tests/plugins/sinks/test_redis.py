@@ -91,7 +91,8 @@ async def test_a_stream_is_cut_to_its_length(start_redis, sink_to, events):
 
 async def test_nothing_is_lost_where_the_server_is_killed(start_redis, sink_to, events, deliver):
     """A server killed amid batches and started again has everything in the end: repeats there may be, gaps not."""
-    server, url = start_redis()
+    always = ("--appendfsync", "always")  # otherwise Redis acknowledges what it has not written yet
+    server, url = start_redis(*always)
     sink, batches = sink_to(url), [events(200, begin=begin) for begin in range(0, 8000, 200)]
     await sink.start()
 
@@ -101,7 +102,7 @@ async def test_nothing_is_lost_where_the_server_is_killed(start_redis, sink_to, 
             await asyncio.sleep(pause)
             os.kill(server.pid, signal.SIGKILL)
             server.process.wait()
-            server, _ = await asyncio.to_thread(start_redis)
+            server, _ = await asyncio.to_thread(start_redis, *always)
 
     killer = asyncio.create_task(kill())
     retries = []
