@@ -98,24 +98,18 @@ async def test_nothing_is_lost_where_the_server_is_killed(start_nats, sink_to, e
     """A server killed amid batches and started again has every event in the end, once and in order."""
     server, url = start_nats()
     await add_stream(url)
-    sink = sink_to(url)
+    sink, retries = sink_to(url), []
     await sink.start()
-
-    async def kill():
-        nonlocal server
-        for pause in (0.1, 0.4):
-            await asyncio.sleep(pause)
+    for first in range(0, 6000, 1000):
+        sending = asyncio.create_task(deliver(sink, events(1000, begin=first)))
+        if first in (1000, 3000, 4000):
+            await asyncio.sleep(0.005)
             os.kill(server.pid, signal.SIGKILL)
             server.process.wait()
             server, _ = await asyncio.to_thread(start_nats)
-
-    killer, retries, sent = asyncio.create_task(kill()), [], 0
-    while not killer.done() or sent < 6000:
-        retries += await deliver(sink, events(200, begin=sent))
-        sent += 200
-    await killer
+        retries += await sending
     found = [json.loads(message.data)["payload"]["n"] for message in await messages(url)]
-    assert list(dict.fromkeys(found)) == list(range(sent))
+    assert list(dict.fromkeys(found)) == list(range(6000))
     assert retries
     assert f"127.0.0.1:{server.port}" in str(retries[0])
 

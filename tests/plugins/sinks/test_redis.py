@@ -93,23 +93,16 @@ async def test_nothing_is_lost_where_the_server_is_killed(start_redis, sink_to, 
     """A server killed amid batches and started again has everything in the end: repeats there may be, gaps not."""
     always = ("--appendfsync", "always")  # otherwise Redis acknowledges what it has not written yet
     server, url = start_redis(*always)
-    sink, batches = sink_to(url), [events(200, begin=begin) for begin in range(0, 8000, 200)]
+    sink, retries = sink_to(url), []
     await sink.start()
-
-    async def kill():
-        nonlocal server
-        for pause in (0.02, 0.2):
-            await asyncio.sleep(pause)
+    for first in range(0, 8000, 1000):
+        sending = asyncio.create_task(deliver(sink, events(1000, begin=first)))
+        if first in (2000, 4000, 5000):
+            await asyncio.sleep(0.002)
             os.kill(server.pid, signal.SIGKILL)
             server.process.wait()
             server, _ = await asyncio.to_thread(start_redis, *always)
-
-    killer = asyncio.create_task(kill())
-    retries = []
-    for batch in batches:
-        retries += await deliver(sink, batch)
-        await asyncio.sleep(0.005)
-    await killer
+        retries += await sending
     found = [json.loads(fields[b"data"])["payload"]["n"] for fields in entries(url)]
     firsts = list(dict.fromkeys(found))
     assert firsts == list(range(8000))
