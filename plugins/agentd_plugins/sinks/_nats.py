@@ -4,6 +4,7 @@ Imported only where the library is there.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -74,12 +75,19 @@ class Client(Library):
             raise SecureConnRequiredError  # the library would go on, and send the password for all to read
         return super()._process_info(info, *arguments, **keywords)
 
+    async def _process_op_err(self, e: Exception) -> None:
+        self._tell(e)  # before anything else: closing stumbles over a broken connection, and then calls nobody back
+        with contextlib.suppress(OSError):
+            await super()._process_op_err(e)
+
     async def _complain(self, error: Exception) -> None:
         if not self._inbox:  # still connecting: it would try for ever
             raise error
-        if not self.trouble.done():
-            self.trouble.set_result(error)
+        self._tell(error)
 
     async def _closed(self) -> None:
+        self._tell(self.last_error or ConnectionError("the connection is lost"))
+
+    def _tell(self, error: Exception) -> None:
         if not self.trouble.done():
-            self.trouble.set_result(self.last_error or ConnectionError("the connection is lost"))
+            self.trouble.set_result(error)
