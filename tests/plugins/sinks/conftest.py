@@ -1,0 +1,98 @@
+"""Servers that sinks send to, as real processes, and events to send."""
+
+import asyncio
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from agentd.plugin import Event, Record, Retry
+
+
+def make(count, *, begin=0, type="test.happened", source="tests", target=None, text="größer ✓"):
+    """Return events as the journal has them."""
+    made = []
+    for seq in range(begin, begin + count):
+        fields = {"id": f"id-{seq}", "type": type, "source": source, "target": target, "timestamp": 1.5 + seq}
+        fields |= {"payload": {"n": seq, "text": text}, "meta": {"host": "h"}}
+        Event(**fields)
+        made.append(Record(seq, type, source, json.dumps(fields, ensure_ascii=False).encode()))
+    return made
+
+
+@pytest.fixture(scope="session")
+def events():
+    """Makes events: see ``make``."""
+    return make
+
+
+async def insist(sink, batch, *, patience=20.0, gate=None):
+    """Send a batch as the agent does: again and again, without what has arrived, until all has. Return the retries.
+
+    Where there is a ``gate``, an asyncio.Event, each attempt waits for it.
+    """
+    end, retries = time.monotonic() + patience, []
+    while batch:
+        if gate is not None:
+            await gate.wait()
+        try:
+            await sink.send(batch)
+        except Retry as error:
+            retries.append(error)
+            batch = batch[error.accepted :]
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            break
+    return retries
+
+
+@pytest.fixture(scope="session")
+def deliver():
+    """Sends until all has arrived: see ``insist``."""
+    return insist
+
+
+@pytest.fixture
+def serve(processes, server_binary, tmp_path):
+    """Starts a server on a port, in a folder of its own; returns when the port is open."""
+
+    def start(name, *arguments, port, folder="server"):
+        path = tmp_path / folder
+        path.mkdir(exist_ok=True)
+        command = [server_binary(name), *map(str, arguments)]
+        server = processes.server(command, port, path, {"PATH": "/usr/bin:/bin"}, ready=None)
+        server.until(lambda: listens(port))
+        return server
+
+    return start
+
+
+def listens(port):
+    """Say whether there is somebody on a port of the loopback."""
+    with open("/proc/net/tcp") as file:
+        return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in list(file)[1:])
+
+
+@pytest.fixture(scope="session")
+def certificates(server_binary, tmp_path_factory) -> Path:
+    """A folder with ``ca.pem``, and with a certificate and its key that it signed for localhost and for a client."""
+    folder = tmp_path_factory.mktemp("certificates")
+    openssl = server_binary("openssl")
+
+    def run(*arguments):
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-keyout")
+    named = "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+    (folder / "extensions").write_text(named)
+    use = ("-addext", "keyUsage=critical,keyCertSign")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions", "-days", "2")
+    run("req", "-x509", *key, "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", *use, "-days", "2")
+    for name in ("server", "client"):
+        run("req", *key, f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+    return folder
