@@ -31,7 +31,7 @@ class FileConfig(Config):
     max_size: Size = Size(64 << 20)
     """The file is rotated before it would get larger; "0B": never. It is renamed to "PATH.000001", the next one to
     "PATH.000002": the names of rotated files do not change again."""
-    max_age: Duration | None = None
+    max_age: Annotated[Duration, Meta(examples=["1d"])] | None = None
     """The file is rotated at each multiple of this since 1970 UTC, "1d" being midnight, with the first event after it;
     left out, its age does not matter."""
     keep: Annotated[int, Meta(ge=1)] = 5
