@@ -1,14 +1,10 @@
 """Posts events to a URL, as CloudEvents (the HTTP binding's batched mode) or as JSON; signed where that is wanted."""
 
-import asyncio
-import contextlib
 import gzip
 import hashlib
 import hmac
 import re
-import ssl
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,19 +13,15 @@ import msgspec
 from msgspec import Meta
 
 from agentd.plugin import Config, Context, Record, Reject, Retry, Secret, Sink, Url, cloud_event, hookimpl
+from agentd_plugins.sinks._http import CONNECT, cause, excerpt, retry_after, tls
 
 CONTENT_TYPES = {"cloudevents": "application/cloudevents-batch+json", "json": "application/json"}
 LATER = frozenset((408, 425, 429))
 """Statuses by which a receiver asks for the same again, as those from 500 on do."""
 OURS = frozenset((401, 403, 404, 405, 406, 407, 410, 411, 414, 415, 421, 426, 431))
 """Statuses that speak of the URL, the token or the headers: no event is to blame, and each would be refused."""
-CONNECT = 10.0
-"""Seconds until a host that does not even accept a connection is given up."""
-EXCERPT = 2048
-"""Bytes of an answer that are read: an error's text. That takes ``PATIENCE`` seconds at most."""
-PATIENCE = 2.0
-LONGEST_WAIT = 3600.0
-"""Seconds that a receiver may ask for with Retry-After."""
+MOST = 1000
+"""Events that a batch may have."""
 
 
 class WebhookConfig(Config):
@@ -95,7 +87,7 @@ class Webhook(Sink[WebhookConfig]):
 
     408, 425, 429 and all from 500 on are tried again, after what Retry-After says. So are those that say that the
     configuration is wrong (401, 403, 404 …), and redirects: nothing is lost until somebody mends it. With any other
-    status the batch is halved until the events are found that the receiver does not take.
+    status the batch is posted in smaller and smaller parts until the events are found that the receiver does not take.
     """
 
     name = "webhook"
@@ -105,6 +97,8 @@ class Webhook(Sink[WebhookConfig]):
         self._session: aiohttp.ClientSession | None = None
         self._settled: dict[int, str] = {}
         """The events of a batch that is not done of which the receiver has said something: "", or why it refuses."""
+        self._size = MOST
+        """Events that are posted at once: halved where the receiver does not take them, doubled where it does."""
         parts = urlsplit(self.config.url)
         self._host = f"{parts.scheme}://{parts.netloc}"  # the path may be a secret, too
 
@@ -123,12 +117,13 @@ class Webhook(Sink[WebhookConfig]):
             await session.close()
 
     async def send(self, events: Sequence[Record]) -> None:
-        """Post events. What has arrived of a batch is remembered until all of it is settled, so that it is not posted
-        again after a halved batch was interrupted.
+        """Post events. What has arrived of a batch is remembered until all of it is settled: a search for those
+        that are refused goes on where it was interrupted, and posts nothing twice.
         """
         self._settled = {event.seq: self._settled[event.seq] for event in events if event.seq in self._settled}
         try:
-            await self._deliver([event for event in events if event.seq not in self._settled])
+            while rest := [event for event in events if event.seq not in self._settled]:
+                await self._deliver(rest[: self._size])
         except Retry as retry:
             arrived = [self._settled.get(event.seq) == "" for event in events]
             accepted = arrived.index(False)  # there is one: whoever says "later" has not said "yes" to all
@@ -139,11 +134,10 @@ class Webhook(Sink[WebhookConfig]):
             raise Reject((event.id for event in refused), settled[refused[0].seq])
 
     async def _deliver(self, events: list[Record]) -> None:
-        if not events:
-            return
         status, text, after = await self._post(events)
         if 200 <= status < 300:
             self._settled |= dict.fromkeys((event.seq for event in events), "")
+            self._size = min(2 * self._size, MOST)
         elif status < 400:
             raise Retry(f"{text}; redirects are not followed: configure the new URL", after=after)
         elif status >= 500 or status in LATER:
@@ -153,9 +147,7 @@ class Webhook(Sink[WebhookConfig]):
         elif len(events) == 1:
             self._settled[events[0].seq] = text
         else:
-            half = len(events) // 2
-            await self._deliver(events[:half])
-            await self._deliver(events[half:])
+            self._size = len(events) // 2
 
     async def _post(self, events: Sequence[Record]) -> tuple[int, str, float | None]:
         """Return the status of the answer, what to say of it, and for how long it asks to wait."""
@@ -204,8 +196,9 @@ class Webhook(Sink[WebhookConfig]):
 
     async def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
+            files = (self.config.ca_file, self.config.cert_file, self.config.key_file)
             encrypted = self.config.url.lower().startswith("https:")
-            context = await self.in_worker(tls, self.config) if encrypted else True
+            context = await self.in_worker(tls, *files) if encrypted else True
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=1, ssl=context),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),  # the agent sees to the rest
@@ -213,58 +206,6 @@ class Webhook(Sink[WebhookConfig]):
                 auto_decompress=False,
             )
         return self._session
-
-
-def tls(config: WebhookConfig) -> ssl.SSLContext:
-    """Return what to trust and what to show. Raises ``ValueError`` that names the file."""
-    name = config.ca_file
-    try:
-        context = ssl.create_default_context(cafile=config.ca_file)
-        if config.cert_file:
-            name = " or ".join(filter(None, (config.cert_file, config.key_file)))
-            context.load_cert_chain(config.cert_file, config.key_file, "")  # or OpenSSL asks for a passphrase
-    except OSError as error:
-        raise ValueError(f"cannot use {name}: {error.strerror or error}") from None
-    return context
-
-
-async def excerpt(response: aiohttp.ClientResponse) -> bytes:
-    """Return the beginning of an answer's body. The status counts, whatever becomes of the rest."""
-    data = b""
-    with contextlib.suppress(aiohttp.ClientError, OSError):
-        async with asyncio.timeout(PATIENCE):
-            while len(data) < EXCERPT and (part := await response.content.read(EXCERPT - len(data))):
-                data += part
-    return data
-
-
-def cause(error: Exception) -> str:
-    """Return why there was no answer. The texts of some errors have the URL with its query: those are not used."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not trusted: {error.certificate_error}"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered {error.status} {error.message}"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"its answer is no HTTP: {error.message.splitlines()[0] if error.message else ''}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection instead of answering"
-    if isinstance(error, TimeoutError):
-        return f"no connection within {CONNECT:g} s"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-
-
-def retry_after(header: str, now: float) -> float | None:
-    """Return the seconds that a Retry-After asks for, a number or a date (RFC 9110, 10.2.3); None where it does not."""
-    if re.fullmatch("[0-9]{1,10}", header.strip()):
-        seconds = float(header)
-    else:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return min(seconds, LONGEST_WAIT) if seconds > 0 else None
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
