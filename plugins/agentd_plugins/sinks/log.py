@@ -26,7 +26,8 @@ class LogConfig(Config):
 
     to: Literal["auto", "journald", "stderr"] = "auto"
     """Where to: "journald" has each event with fields (journalctl AGENTD_EVENT_TYPE=mission.finished), "stderr" has a
-    line of text; "auto" is the former where systemd has connected standard error to journald."""
+    line of text; "auto" is the former where systemd has connected standard error to journald. Of many events in a short
+    time, journald drops what is above its RateLimitBurst=."""
     level: Level = "info"
     """How important events are."""
     levels: Annotated[dict[str, Level], Meta(examples=[{"*.failed": "error"}])] = {}

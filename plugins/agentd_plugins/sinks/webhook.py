@@ -95,6 +95,7 @@ class Webhook(Sink[WebhookConfig]):
     def __init__(self, config: WebhookConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._session: aiohttp.ClientSession | None = None
+        self._renew = False
         self._settled: dict[int, str] = {}
         """The events of a batch that is not done of which the receiver has said something: "", or why it refuses."""
         self._size = MOST
@@ -108,13 +109,13 @@ class Webhook(Sink[WebhookConfig]):
 
     async def stop(self) -> None:
         """Close the connection."""
-        await self.reopen()
-
-    async def reopen(self) -> None:
-        """Close the connection; the next one is made with certificates that are read anew."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def reopen(self) -> None:
+        """Make the next connection anew, with certificates that are read again; a request under way goes on."""
+        self._renew = True
 
     async def send(self, events: Sequence[Record]) -> None:
         """Post events. What has arrived of a batch is remembered until all of it is settled: a search for those
@@ -161,7 +162,7 @@ class Webhook(Sink[WebhookConfig]):
                 after = retry_after(response.headers.get("Retry-After", ""), self.clock.time())
                 return response.status, f"{self._host} answered {response.status} {text}", after
         except (aiohttp.ClientError, OSError) as error:
-            await self.reopen()
+            await self.stop()  # the next connection is made with certificates that are read anew
             raise Retry(f"{self._host}: {self._harmless(cause(error))}") from None  # its text may have the whole URL
 
     def _body(self, events: Sequence[Record]) -> bytes:
@@ -195,6 +196,9 @@ class Webhook(Sink[WebhookConfig]):
         return " ".join(text.split()).strip(": ")[:200]
 
     async def _open(self) -> aiohttp.ClientSession:
+        if self._renew:
+            self._renew = False
+            await self.stop()
         if self._session is None:
             files = (self.config.ca_file, self.config.cert_file, self.config.key_file)
             encrypted = self.config.url.lower().startswith("https:")

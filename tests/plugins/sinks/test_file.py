@@ -25,7 +25,7 @@ from agentd.plugin import Record
 from agentd_plugins.sinks.file import File, FileConfig
 
 async def main(path, first, count, size):
-    sink = File(FileConfig(path=path, compress=False))
+    sink = File(FileConfig(path=path, compress=False, keep=1000))
     await sink.start()
     print("started", flush=True)
     while True:
@@ -171,25 +171,29 @@ def test_killed_in_mid_write(tmp_path):
     and nothing is there twice but what was written and not yet acknowledged.
     """
     path = tmp_path / "events.jsonl"
-    acknowledged, cut = 1, 0
+    acknowledged, cut, before = 1, 0, []
     for _ in range(8):
+        first = acknowledged
         command = [sys.executable, "-c", WRITER, str(path), str(acknowledged), "500", "8000"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
             child.stdout.readline()
             time.sleep(random.uniform(0.005, 0.05))
             child.kill()
             acknowledged = int((child.stdout.read().split() or [acknowledged])[-1])
-        data = path.read_bytes()
-        cut += not data.endswith(b"\n")
+        cut += not path.read_bytes().endswith(b"\n")
         asyncio.run(opened(path))
-        assert set(range(1, acknowledged)) <= set(everything(path))
+        after = everything(path)
+        assert after[: len(before)] == before
+        assert after[len(before) :] == list(range(first, first + len(after) - len(before)))
+        assert first + len(after) - len(before) >= acknowledged
+        before = after
     print(f"{cut} of 8 kills cut a line")
     assert acknowledged > 1
 
 
 async def opened(path):
     """Open a file and close it again."""
-    sink = File(FileConfig(path=str(path), compress=False))
+    sink = File(FileConfig(path=str(path), compress=False, keep=1000))
     await sink.start()
     await sink.stop()
 

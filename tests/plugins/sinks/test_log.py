@@ -219,6 +219,46 @@ async def test_no_journald(make):
         await make()
 
 
+JOURNALD = """
+mount -t tmpfs journal-test /run
+mkdir -p /run/systemd/journal /run/log/journal
+/lib/systemd/systemd-journald & journald=$!
+trap 'kill $journald; wait' EXIT
+while [ ! -S /run/systemd/journal/socket ]; do sleep 0.05; done
+"$1" -c "$2"
+journalctl --directory /run/log/journal --sync 2>/dev/null || sleep 1
+journalctl --directory /run/log/journal AGENTD_EVENT_TYPE=mission.failed --priority err --output json
+"""
+
+TO_JOURNALD = """
+import asyncio
+from agentd.plugin import Record
+from agentd_plugins.sinks.log import Log, LogConfig
+
+async def main():
+    sink = Log(LogConfig(to="journald", levels={"*.failed": "error"}))
+    await sink.start()
+    event = b'{"id":"id%d","type":"mission.failed","source":"s","payload":{"x":"a\\\\n<0>b"}}'
+    await sink.send([Record(seq, "mission.failed", "s", event % seq) for seq in range(1000)])
+
+asyncio.run(main())
+"""
+
+
+def test_the_real_journald():
+    """Journald itself has every event, under the fields and the priority that they were given."""
+    if os.geteuid() != 0 or not Path("/lib/systemd/systemd-journald").exists():
+        pytest.skip("this takes root, to give a journald a /run of its own, and journald")
+    command = ["unshare", "--mount", "/bin/sh", "-ec", JOURNALD, "sh", sys.executable, TO_JOURNALD]
+    result = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    if b"mount" in result.stderr or b"unshare" in result.stderr:
+        pytest.skip(f"no mounts here: {result.stderr.decode()}")
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [entry["AGENTD_EVENT_ID"] for entry in entries] == [f"id{seq}" for seq in range(1000)]
+    assert entries[0]["MESSAGE"] == 'mission.failed source=s id=id0 {"x":"a\\n<0>b"}'
+    assert entries[0]["SYSLOG_IDENTIFIER"] == "agentd"
+
+
 @pytest.mark.parametrize(("journal_stream", "journald"), [("right", True), ("1:2", False), (None, False)])
 def test_where_it_leads(tmp_path, journal_stream, journald):
     """It is journald's protocol exactly where systemd says that this very standard error leads there."""

@@ -506,6 +506,68 @@ async def test_tls_with_certificates_on_both_sides(serve, make, certificates):
     assert receiver.numbers == [[1], [2]]
 
 
+@pytest.fixture
+async def tunnels():
+    """The URL of a proxy that connects to this machine whatever host it is asked for, and what it was asked for."""
+    asked, tasks = [], []
+
+    async def pump(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+    async def handle(reader, writer):
+        tasks.append(asyncio.current_task())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        if "refused" in head:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+            return
+        other, onward = await asyncio.open_connection("127.0.0.1", int(head.split()[1].rsplit(":", 1)[1]))
+        writer.write(b"HTTP/1.1 200 Go on\r\n\r\n")
+        try:
+            await asyncio.wait(
+                {asyncio.ensure_future(pump(reader, onward)), asyncio.ensure_future(pump(other, writer))}
+            )
+        finally:
+            for end in (onward, writer):
+                end.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_tunnel_through_a_proxy(serve, make, certificates, tunnels):
+    """To an https URL the proxy is asked for a tunnel, and sees neither token nor events; its refusal is said."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    receiver = await serve(context)
+    proxy, asked = tunnels
+    options = {"proxy": Url(proxy), "ca_file": str(certificates / "ca.pem"), "token": Secret("t0ken")}
+    sink = await make(receiver.url, **options)
+    await sink.send(records(1, 2))
+    assert receiver.numbers == [[1, 2]]
+    assert asked[0].startswith("CONNECT localhost:")
+    assert "t0ken" not in asked[0]
+    await sink.stop()
+    with pytest.raises(Retry, match=r"https://refused\.example: the proxy answered 407 "):
+        await (await make("https://refused.example/?key=secret", **options)).send(records(1, 1))
+
+
+async def test_key_with_a_passphrase(make, certificates):
+    """A key with a passphrase is refused in words, instead of asking for it on a terminal."""
+    command = ["openssl", "ec", "-aes128", "-passout", "pass:x", "-in", "client.key", "-out", "encrypted.key"]
+    await asyncio.to_thread(subprocess.run, command, cwd=certificates, check=True, capture_output=True)
+    files = {"cert_file": str(certificates / "client.pem"), "key_file": str(certificates / "encrypted.key")}
+    with pytest.raises(ValueError, match=r"cannot use .*client\.pem or .*encrypted\.key: \S"):
+        await make("https://localhost/", **files)
+
+
 async def test_certificates_that_cannot_be_read(make, tmp_path):
     """A file that is missing or no certificate is named when the sink starts."""
     (tmp_path / "bad.pem").write_text("no certificate")
