@@ -527,9 +527,7 @@ async def tunnels():
         other, onward = await asyncio.open_connection("127.0.0.1", int(head.split()[1].rsplit(":", 1)[1]))
         writer.write(b"HTTP/1.1 200 Go on\r\n\r\n")
         try:
-            await asyncio.wait(
-                {asyncio.ensure_future(pump(reader, onward)), asyncio.ensure_future(pump(other, writer))}
-            )
+            await asyncio.gather(pump(reader, onward), pump(other, writer))
         finally:
             for end in (onward, writer):
                 end.close()
