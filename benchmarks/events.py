@@ -201,8 +201,9 @@ def redis() -> None:
 
 async def to_redis(port: int) -> tuple[float, float]:
     """Return events a second from the journal to Redis, and by a bare pipeline."""
-    from agentd_plugins.sinks.redis import agentd_sinks
     from redis.asyncio import Redis
+
+    from agentd_plugins.sinks.redis import agentd_sinks
 
     (kind,) = agentd_sinks()
     with folder() as path:

@@ -89,7 +89,7 @@ class Delivery:
     async def reopen(self) -> None:
         """Let the sink open its files anew."""
         try:
-            await self._sink.reopen()
+            await asyncio.wait_for(self._sink.reopen(), self._keys.timeout)
         except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
             self._sink.log.warning("cannot open anew: %s", described(error))
 

@@ -33,7 +33,7 @@ class AgentProcess:
         return f"http://127.0.0.1:{self.port}/api/v1"
 
     async def start(self, session: aiohttp.ClientSession) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it is ready."""
         state = str(self.folder / "state")
         command = [sys.executable, "-m", "agentd", "run", "--config", str(self._file)]
         with self.log.open("ab") as log:
@@ -50,8 +50,8 @@ class AgentProcess:
             if self._process.returncode is not None:
                 break
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(f"http://127.0.0.1:{self.port}/livez") as response:
-                    if response.status == 200:
+                async with session.get(f"{self.api}/status") as response:
+                    if (await response.json())["ready"]:
                         return
             await asyncio.sleep(0.02)
         raise RuntimeError(f"the agent does not answer:\n{self.log.read_text(errors='replace')[-4000:]}")
