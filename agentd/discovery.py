@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from zlib import crc32
@@ -57,6 +56,10 @@ def bundled() -> Iterator[Found]:
 
 def installed() -> Iterator[Found]:
     """Yield the plugins that installed packages announce as entry points in the groups ``agentd.collectors`` …."""
+    if not any(map(_announces, sys.path)):  # as on most hosts; what reads them properly takes 1 MB of memory
+        return
+    from importlib.metadata import entry_points
+
     for kind in KINDS:
         for point in entry_points(group=f"agentd.{kind}"):
             distribution = point.dist.name if point.dist else "an installed package"
@@ -64,6 +67,29 @@ def installed() -> Iterator[Found]:
                 point.value.partition("[")[0].partition(":")[0].strip()
             )  # what is no name fails when it is imported
             yield Found(point.name, kind, module, origin=f"package {distribution}")
+
+
+def _announces(folder: str) -> bool:
+    """Say whether any package in a folder of ``sys.path`` may announce a plugin; only folders can be looked into."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            files = [
+                f"{entry.path}/entry_points.txt"
+                for entry in entries
+                if entry.name.endswith((".dist-info", ".egg-info")) and entry.is_dir()
+            ]
+    except NotADirectoryError:
+        return folder.endswith((".egg", ".whl"))  # an archive: nobody knows
+    except OSError:
+        return False
+    return any(map(_names_us, files))
+
+
+def _names_us(file: str) -> bool:
+    try:
+        return b"[agentd." in Path(file).read_bytes()
+    except OSError:
+        return False
 
 
 def in_folders(folders: Sequence[str]) -> Iterator[Found]:
