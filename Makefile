@@ -9,7 +9,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-wheel test-systemd lint docs bench wheel clean servers
+.PHONY: help run test test-wheel test-systemd chaos lint docs bench wheel clean servers
 
 help: ## Say what there is to make.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,7 +18,7 @@ run: $(VENV)/ready ## Run the agent; arguments in ARGS.
 	@exec $(PYTHON) -m agentd run $(ARGS)
 
 test: $(VENV)/ready-test servers ## Run the test suite.
-	@$(PYTHON) -m pytest -m "not systemd" $(ARGS)
+	@$(PYTHON) -m pytest -m "not systemd and not chaos" $(ARGS)
 
 test-wheel: $(VENV)/ready-test servers ## Run the test suite against the built wheel.
 	@.ci/test-wheel $(ARGS)
@@ -26,6 +26,9 @@ test-wheel: $(VENV)/ready-test servers ## Run the test suite against the built w
 test-systemd: $(VENV)/ready-test ## Run the unit in a booted Debian; needs root, and a minute more the first time.
 	@type systemd-nspawn debootstrap &>/dev/null || .ci/apt-install systemd-container debootstrap || true
 	@$(PYTHON) -m pytest -m systemd $(ARGS) tests/systemd
+
+chaos: $(VENV)/ready-test servers ## Kill the agent some 200 times, and account for every event.
+	@$(PYTHON) -m pytest -m chaos -s $(ARGS) tests/chaos
 
 lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
 	@$(VENV)/bin/ruff check .
