@@ -27,6 +27,7 @@ FLOORS = (
         "agentd.events.bounded",
         "agentd.events.condense",
         "agentd.resilience",
+        "agentd.timesync",
         "agentd.options",
         "agentd.host",
         "agentd.routes",

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agentd import timesync
 from agentd.config import JournalSettings, SinkKeys
 from agentd.events.bus import Bus, Hook
 from agentd.events.delivery import Delivery
@@ -41,6 +42,7 @@ class Flow:
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._bus: Bus | None = None
+        self._synchronised: bool | None = None
         self._dead: dict[str, int] = {}
         self._dropped = 0
         self._task: asyncio.Task[None] | None = None
@@ -72,9 +74,19 @@ class Flow:
             log.error("the state directory %s cannot be written to: %s", self._directory, error)
             size = settings.memory
         limits = Limits(int(size), settings.max_age, settings.memory)
-        self._journal = Journal(self._directory if settings.enabled else None, limits, who=who)
+        self._synchronised = timesync.synchronised()
+        self._journal = Journal(
+            self._directory if settings.enabled else None, limits, who=who, synchronised=lambda: self._synchronised
+        )
         self._journal.open()
-        self._bus = Bus(self._journal, who, boot_id=identity.boot_id(procfs), labels=self._labels, hook=self._hook)
+        self._bus = Bus(
+            self._journal,
+            who,
+            boot_id=identity.boot_id(procfs),
+            labels=self._labels,
+            synchronised=lambda: self._synchronised,
+            hook=self._hook,
+        )
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def deliver(self, sinks: Iterable[tuple[Sink[Any], SinkKeys, str]]) -> None:
@@ -138,6 +150,7 @@ class Flow:
 
     async def _look(self) -> None:
         """Count what was lost, and tell it as events."""
+        self._synchronised = timesync.synchronised()
         journal = self.journal
         for aside in journal.asides():
             counts = {name: len(rows) for name, rows in aside.salvaged.rows.items()}
