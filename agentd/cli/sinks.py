@@ -94,7 +94,9 @@ def show(sinks: list[SinkStatus]) -> None:
     if not sinks:
         click.echo("no sink is configured")
         return
-    rows = [("sink", "plugin", "state", "healthy", "lag", "behind", "sent", "retried", "rejected", "dropped", "dead")]
+    rows: list[tuple[str, ...]] = [
+        ("sink", "plugin", "state", "healthy", "lag", "behind", "sent", "retried", "rejected", "dropped", "dead")
+    ]
     for sink in sinks:
         numbers = (sink.sent, sink.retried, sink.rejected, sink.dropped, sink.dead_letters)
         healthy = "yes" if sink.healthy else "NO"
