@@ -13,6 +13,7 @@ import msgspec
 
 from agentd.cli import common
 from agentd.cli.client import NoAgentError, ask, begin
+from agentd.status import Status
 
 FOUND, FOLLOWED = 100, 10
 """Events that are shown where nobody says how many: of what was, and before what comes."""
@@ -38,14 +39,6 @@ class _Meta(msgspec.Struct):
 
 class _Numbered(msgspec.Struct):
     meta: _Meta
-
-
-class _Journal(msgspec.Struct):
-    last: int
-
-
-class _Status(msgspec.Struct):
-    journal: _Journal
 
 
 @click.command("events")
@@ -85,11 +78,12 @@ def command(
         return
     try:
         _leave_with_reader()
+        agent = _status()
         # What the journal has at last: up to there events are looked up, from there on they are streamed.
         newest = find({}, 1)
         after = msgspec.json.decode(newest[0], type=_Numbered).meta.seq if newest else 0
         show(find({**wanted, "since": since}, limit, before=after + 1))
-        for data in followed(wanted, after):
+        for data in followed(wanted, after, agent):
             show([data])
     except KeyboardInterrupt:
         raise SystemExit(0) from None  # there is no other end
@@ -110,13 +104,15 @@ def find(query: Mapping[str, object], limit: int | None, *, before: int | None =
     return found[::-1]
 
 
-def followed(query: Mapping[str, object], after: int) -> Iterator[bytes]:
+def followed(query: Mapping[str, object], after: int, agent: Status) -> Iterator[bytes]:
     """Yield the envelopes of what happens behind a number, for ever; an agent that has gone is waited for."""
     lost = False
     while True:
         try:
-            if lost and _last() < after:
-                after = 0  # its journal was in memory only, and its numbers begin anew
+            if lost:
+                before, agent = agent, _status()
+                if _anew(before, agent, after):
+                    after = 0
             headers = {"Last-Event-ID": str(after)}
             with begin("/api/v1/events/stream", query=query, headers=headers, timeout=SILENT) as answer:
                 lost = False
@@ -131,8 +127,17 @@ def followed(query: Mapping[str, object], after: int) -> Iterator[bytes]:
         time.sleep(AGAIN)
 
 
-def _last() -> int:
-    return msgspec.json.decode(ask("/api/v1/status"), type=_Status).journal.last
+def _status() -> Status:
+    return msgspec.json.decode(ask("/api/v1/status"), type=Status)
+
+
+def _anew(before: Status, now: Status, after: int) -> bool:
+    """Say whether an agent that is back numbers its events anew, as one does that has its journal in memory."""
+    journal = now.journal
+    if journal is None:
+        return False
+    in_memory = not journal.durable and not journal.error
+    return journal.last < after or (in_memory and now.started_at != before.started_at)
 
 
 def _messages(answer: HTTPResponse) -> Iterator[tuple[int, bytes]]:
