@@ -1,6 +1,8 @@
 """``agentd emit``: events from a shell."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -115,8 +117,5 @@ def test_an_agent_that_is_still_to_come(start_here, command, tmp_path):
 def test_emit_starts_quickly(command):
     """A command that scripts call often loads neither the web server's library, nor the configuration, nor plugins."""
     script = "import sys, agentd.cli.emit; print(*(m for m in sys.modules))"
-    import subprocess
-    import sys
-
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"aiohttp", "asyncio", "rich", "pluggy", "tomli", "prometheus_client", "agentd.config"} & set(loaded)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -165,8 +166,6 @@ def test_follow_over_a_restart(start_here, following, journal):
 
 def test_colours_are_for_terminals(story):
     """On a terminal types are coloured, unless NO_COLOR asks for none."""
-    import pty
-
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         master, slave = pty.openpty()
         command = [sys.executable, "-m", "agentd", "events", "--limit", "1", "--type", "story.*"]
