@@ -1,15 +1,20 @@
-"""Writes the pages that follow from the code: docs/metrics.md and etc/agentd.toml (`make docs`)."""
+"""Writes the files that follow from the code (`make docs`): the metrics, the schema of events and etc/agentd.toml."""
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from agentd.cli.config import entries
 from agentd.cli.plugins import summary
 from agentd.config.describe import default_file
+from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
+from agentd.events.envelope import LONGEST_NAME, TYPE, Event
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
@@ -43,7 +48,26 @@ UNITS = {
 def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
-    return {"docs/metrics.md": metrics_page(registry), "etc/agentd.toml": default_file(entries(registry))}
+    return {
+        "docs/metrics.md": metrics_page(registry),
+        "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
+        "etc/agentd.toml": default_file(entries(registry)),
+    }
+
+
+def event_schema() -> dict[str, object]:
+    """Return the JSON Schema of an event as somebody may send it: what the type says, and what is checked beside it."""
+    schema = msgspec.json.schema(Event)["$defs"]["Event"]
+    for name, text in field_docs(Event).items():
+        schema["properties"][name]["description"] = text.replace("``", "`")
+    schema["description"] = schema["description"].replace("``", "`")
+    schema["properties"]["type"]["pattern"] = f"^{TYPE.pattern}$"
+    schema["properties"]["timestamp"]["minimum"] = 0
+    schema["properties"]["timestamp"]["exclusiveMaximum"] = 1e11
+    for name in ("id", "type", "source"):
+        schema["properties"][name]["maxLength"] = LONGEST_NAME
+    schema["properties"]["target"]["anyOf"][0]["maxLength"] = LONGEST_NAME
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def metrics_page(registry: Registry) -> str:

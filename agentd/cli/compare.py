@@ -10,7 +10,7 @@ import click
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentd.cli import common, fail
-from agentd.cli.status import ask
+from agentd.cli.client import NoAgentError, ask
 
 ROUNDS = 3
 """How often both are scraped in turn: what moves is told by that from what stands still."""
@@ -224,10 +224,10 @@ async def _compared(url: str, other: str | None) -> Differences:
 
 async def _scraped(url: str | None) -> str:
     if url is None:
-        body = await ask("/metrics")
-        if body is None:
+        try:
+            return ask("/metrics").decode()
+        except NoAgentError:
             fail("no agent is running here to compare with: start `agentd run`, or name one by --with URL", 2)
-        return body.decode()
     if "://" not in url:
         url = f"http://{url}"
     if re.fullmatch(r"\w+://[^/?]+", url):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
@@ -69,10 +68,3 @@ def commands_of_plugins() -> dict[str, click.Command]:
 def _says(document: Document, overrides: Overrides, key: str) -> bool:
     section = document.values.get("agent")
     return ("agent", key) in overrides or (isinstance(section, Mapping) and key in section)
-
-
-def socket_files() -> list[Path]:
-    """Return where a running agent's socket may lie."""
-    from agentd.directories import socket_candidates
-
-    return socket_candidates()

@@ -1,52 +1,34 @@
 """``agentd status``."""
 
-import asyncio
 import json
 import time
 
 import click
 import msgspec
 
-from agentd.cli import common, fail
-from agentd.cli.loading import socket_files
-from agentd.status import Status
+from agentd.cli import common
+from agentd.cli.client import ask
+from agentd.status import JournalStatus, Status
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print what the agent answers, as JSON.")
 @common
 def command(*, as_json: bool, **_options: object) -> None:
-    """Show how the agent that runs on this machine is. Ends with 1 where a plugin fails, 2 where none answers."""
-    body = asyncio.run(ask("/api/v1/status"))
-    if body is None:
-        places = ", ".join(map(str, socket_files()))
-        fail(f"no agent answers at {places}. Is it running, and may you open its socket?", 2)
-    status = msgspec.json.decode(body, type=Status)
+    """Show how the agent that runs on this machine is.
+
+    Ends with 1 where a plugin fails, a sink is unhealthy or the journal cannot be written, and with 2 where no agent
+    answers.
+    """
+    status = msgspec.json.decode(ask("/api/v1/status"), type=Status)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
         show(status)
     bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
-    if bad or not status.ready:
+    broken = status.journal is not None and status.journal.error
+    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
-
-
-async def ask(path: str) -> bytes | None:
-    """Return what the agent answers over its Unix socket, or None where none answers."""
-    import aiohttp
-
-    for file in socket_files():
-        try:
-            connector = aiohttp.UnixConnector(path=str(file))
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
-                session.get(f"http://localhost{path}") as response,
-            ):
-                response.raise_for_status()
-                return await response.read()
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            continue
-    return None
 
 
 def show(status: Status) -> None:
@@ -54,12 +36,17 @@ def show(status: Status) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from agentd.cli.lines import escaped
+
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
     click.echo(
         f"agentd {status.version}, process {status.pid}, since {since}, {'ready' if status.ready else 'NOT READY'}"
     )
     click.echo(f"listens on {', '.join(status.listen)}; state in {status.state_directory}")
-    click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}\n")
+    click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}")
+    if status.journal is not None:
+        click.echo(f"journal: {told(status.journal)}")
+    click.echo()
     table = Table(box=None, pad_edge=False)
     longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
     table.add_column("plugin", no_wrap=True, min_width=longest)
@@ -80,5 +67,18 @@ def show(status: Status) -> None:
     for plugin in status.plugins:
         if plugin.error:
             click.echo(f"{plugin.plugin}: {plugin.error}")
+    for sink in status.sinks:
+        if not sink.healthy:
+            click.echo(f"{sink.sink}: UNHEALTHY, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")
+
+
+def told(journal: JournalStatus) -> str:
+    """Return how the journal is, in a line."""
+    if journal.error:
+        state = f"NOTHING CAN BE WRITTEN DOWN: {journal.error}"
+    else:
+        state = "on disk" if journal.durable else "in memory only"
+    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.broken, "damaged")) if number]
+    return ", ".join([state, f"last event {journal.last}", f"{journal.size_bytes / (1 << 20):.1f} MiB", *lost])

@@ -28,7 +28,7 @@ def run(*arguments, folder):
 
 
 def test_generated_pages_are_fresh():
-    """docs/metrics.md and etc/agentd.toml are what `make docs` would write."""
+    """docs/metrics.md, docs/event.schema.json and etc/agentd.toml are what `make docs` would write."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
