@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from agentd.errors import described
+from agentd.plugin import Retry
+
 CANCELLED_WITHIN = 1.0
 """Seconds that a sink gets to end a call that took too long."""
 
@@ -49,3 +52,8 @@ async def _guarded(made: Coroutine[Any, Any, None]) -> BaseException | None:
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
         return error
     return None
+
+
+def why(error: BaseException) -> str:
+    """Return in words why a sink could not do what it was asked for."""
+    return str(error) if isinstance(error, Retry | TimeoutError) and str(error) else described(error)

@@ -8,15 +8,15 @@ from typing import Any
 
 from agentd.config import SinkKeys
 from agentd.errors import described
-from agentd.events.bounded import Bounded
+from agentd.events.bounded import Bounded, why
 from agentd.events.condense import Condenser
+from agentd.events.dead import DeadLetters
 from agentd.events.envelope import Event, Record
 from agentd.events.wanted import wants
 from agentd.plugin import Reject, Retry, Sink
 from agentd.resilience import Backoff, CircuitBreaker, RateLimiter
 from agentd.status import SinkState, SinkStatus
-from agentd.store.journal import Journal, NotWritten
-from agentd.store.reader import DeadLetter
+from agentd.store.journal import Journal
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before a failed batch is tried again: at most, the first time and any time."""
@@ -51,7 +51,7 @@ class Delivery:
         self._emit = emit
         self._now = now
         self._wanted = wants(keys.events, keys.sources, self.name)
-        self._condenser = Condenser(keys.condense.key, keys.condense.window) if keys.condense else None
+        self._condenser = self._new_condenser()
         self._limiter = RateLimiter(keys.rate_limit, now()) if keys.rate_limit else None
         self._breaker = CircuitBreaker(FAILURES, OPEN, LONGEST_OPEN)
         self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
@@ -64,6 +64,7 @@ class Delivery:
         self._jump: int | None = None
         self._replaying = False
         self._calls = Bounded(keys.timeout)
+        self._dead = DeadLetters(sink, journal, self._calls)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -102,7 +103,7 @@ class Delivery:
 
     def rewind(self, seq: int) -> None:
         """Deliver again all behind a number."""
-        self._go(seq)
+        self._go(min(seq, self._journal.last))
 
     def replay(self) -> None:
         """Deliver dead letters once more: their receiver may have changed its mind."""
@@ -150,19 +151,21 @@ class Delivery:
             try:
                 await self._calls.call(self._sink.start())
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-                await self._failed(_why(error), None, 0)
+                await self._failed(why(error), None, 0)
             else:
                 self.started = True
                 self._succeeded()
         while True:
             try:
                 if self._replaying:
-                    await self._replay()
+                    self._replaying = False
+                    self.sent += await self._dead.replay(self._keys.batch.events)
                 records, reached = await self._next()
                 if records:
                     await self._deliver(records)
                 if self._jump is not None:
                     self._at, self._jump = self._jump, None
+                    self._condenser = self._new_condenser()  # what it held back was given up, or comes again
                     self._journal.move(self.name, self._at)
                 else:
                     self._at = reached
@@ -217,9 +220,9 @@ class Delivery:
         """Deliver all of these, however long it takes."""
         left = list(records)
         while left and self._jump is None:
-            rejected, why = await self._attempt(left)
+            rejected, reason = await self._attempt(left)
             if rejected:
-                await self._bury(rejected, why)
+                await self._bury(rejected, reason)
                 left = [record for record in left if record not in rejected]
 
     async def _attempt(self, left: list[Record]) -> tuple[list[Record], str]:
@@ -233,7 +236,7 @@ class Delivery:
         if self._limiter is not None and (wait := self._limiter.take(len(sending), now)):
             await self._sleep(wait)
         after: float | None = None
-        arrived, rejected, why, error = len(sending), [], "", ""
+        arrived, rejected, reason, error = len(sending), [], "", ""
         try:
             await self._calls.call(self._sink.send(sending))
         except Retry as retry:
@@ -243,9 +246,9 @@ class Delivery:
                 str(retry) or "it asks for time",
             )
         except Reject as reject:
-            rejected, why = [record for record in sending if record.id in reject.ids], str(reject)
+            rejected, reason = [record for record in sending if record.id in reject.ids], str(reject)
         except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
-            arrived, error = 0, _why(failure)
+            arrived, error = 0, why(failure)
         self._count(sending[:arrived], rejected)
         if not rejected:
             del left[:arrived]
@@ -256,7 +259,7 @@ class Delivery:
             await self._failed(error, after, len(sending) - arrived)
         else:
             self._succeeded()
-        return rejected, why
+        return rejected, reason
 
     def _count(self, arrived: Sequence[Record], rejected: Sequence[Record]) -> None:
         self.sent += len(arrived) - len(rejected)
@@ -292,39 +295,11 @@ class Delivery:
             self._connected = connected
         self.error = error
 
-    async def _bury(self, rejected: Sequence[Record], why: str) -> None:
+    async def _bury(self, rejected: Sequence[Record], reason: str) -> None:
         """Set aside what the receiver will never accept; wait until that is written down."""
         self.rejected += len(rejected)
-        self._sink.log.warning("%d events are set aside: %s", len(rejected), why)
-        while self._jump is None:
-            try:
-                await self._journal.bury(self.name, rejected, why)
-            except NotWritten:
-                await self._sleep(FIRST_WAIT)
-            else:
-                break
-
-    async def _replay(self) -> None:
-        self._replaying = False
-        after = 0
-        while letters := await self._journal.dead(self.name, after, self._keys.batch.events):
-            after = letters[-1].number
-            await self._again(letters)
-
-    async def _again(self, letters: Sequence[DeadLetter]) -> None:
-        """Send dead letters once; what is rejected again stays where it is."""
-        refused: frozenset[str] = frozenset()
-        try:
-            await self._calls.call(self._sink.send([letter.record for letter in letters]))
-        except Reject as reject:
-            refused = reject.ids
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-            self._sink.log.warning("dead letters could not be delivered: %s", _why(error))
-            return
-        arrived = [letter for letter in letters if letter.record.id not in refused]
-        self.sent += len(arrived)
-        with contextlib.suppress(NotWritten):  # they come again: better than that they are lost
-            await self._journal.bury_no_more(self.name, [letter.number for letter in arrived])
+        while self._jump is None and not await self._dead.bury(rejected, reason):
+            await self._sleep(FIRST_WAIT)
 
     def _settle(self) -> None:
         """Note how far the sink has come: not beyond what is held back to be folded."""
@@ -332,6 +307,10 @@ class Delivery:
         seq = self._at if held is None else min(self._at, held - 1)
         if seq != self._journal.cursor(self.name):
             self._journal.move(self.name, seq)
+
+    def _new_condenser(self) -> Condenser | None:
+        condense = self._keys.condense
+        return Condenser(condense.key, condense.window) if condense is not None else None
 
     def _go(self, seq: int) -> None:
         self._jump = seq
@@ -342,7 +321,3 @@ class Delivery:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
         self._wake.clear()
-
-
-def _why(error: BaseException) -> str:
-    return str(error) if isinstance(error, Retry | TimeoutError) and str(error) else described(error)

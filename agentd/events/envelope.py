@@ -66,7 +66,12 @@ class Record:
         return f"<Record {self.seq}: {self.type} of {self.source}>"
 
 
+class _Posted(Event, kw_only=True, forbid_unknown_fields=True):
+    """What somebody sends: a misspelt field would be lost without a word."""
+
+
 _decode = msgspec.json.Decoder(Event).decode
+_decode_posted = msgspec.json.Decoder(_Posted).decode
 
 
 def new_id(now: float) -> str:
@@ -109,7 +114,7 @@ def _check_name(field: str, name: str | None) -> None:
 def decode(data: bytes) -> Event:
     """Return the event that somebody sent as JSON. Raises ``EventError``."""
     try:
-        event = _decode(data)
+        event = _decode_posted(data)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$.")

@@ -67,6 +67,8 @@ class _Events:
         wanted, journal = query.wanted(), self._flow.journal
         since, until, limit = query.time("since"), query.time("until"), query.number("limit", PAGE, MOST)
         before: int | None = query.number("before", 0, 1 << 62) or None
+        if not limit:
+            raise Refused("limit: expected at least 1")
         query.end()
         records: list[Record] = []
         lowest = (before or journal.last + 1) - LOOK
@@ -76,8 +78,11 @@ class _Events:
                 before = None  # this was all
                 break
             before = found.reached
+            if since is not None and found.records and all(_older(record, since) for record in found.records):
+                before = None  # what was before them is older still
+                break
             records += [record for record in found.records if _within(record, since, until)]
-            if before <= max(1, lowest) or (since is not None and found.records and not records):
+            if before <= max(1, lowest):
                 break
         following = {"before": before} if before is not None and before > 1 else None
         body = b'{"events":[%b],"next":%b}' % (
@@ -95,6 +100,8 @@ class _Events:
         if start is not None and not re.fullmatch("[0-9]{1,18}", start):
             raise Refused(f"Last-Event-ID: expected the number of an event; found {start[:40]!r}")
         at = journal.last if start is None else int(start)
+        if at > journal.last:  # a number of another journal: this one is new to whoever asks
+            at = 0
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
@@ -117,6 +124,7 @@ class _Events:
         return response
 
     async def take(self, request: web.BaseRequest) -> web.StreamResponse:
+        _Query(request.query).end()
         async with asyncio.timeout(SENDING):
             body = await request.read()
         events = list(posted(body))
@@ -240,6 +248,10 @@ def posted(body: bytes) -> Iterator[Event]:
             yield decode(bytes(part))
         except EventError as error:
             raise Refused(f"event {place}: {error}") from None
+
+
+def _older(record: Record, moment: float) -> bool:
+    return record.event.timestamp < moment
 
 
 def _within(record: Record, since: float | None, until: float | None) -> bool:
