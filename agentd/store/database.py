@@ -36,6 +36,9 @@ APPLICATION = 0x61676574
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What asking a database may raise: an error's own text, of a damaged schema, may be none that Python takes."""
+
 NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
 """What the disk or the machine refuses now, and may allow later; says nothing about the file."""
 
@@ -52,12 +55,14 @@ class UnusableError(Exception):
     """The file is no database that this agent could use: the text says why."""
 
 
-def damaged(error: sqlite3.Error) -> bool:
+def damaged(error: Exception) -> bool:
     """Say whether an error says that the file itself is broken, rather than the disk full or not to be written to."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
     return code(error) in DAMAGED or "no such table" in str(error) or "no such column" in str(error)
 
 
-def code(error: sqlite3.Error) -> int:
+def code(error: Exception) -> int:
     """Return SQLite's primary code of an error; 0 where SQLite has not raised it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -103,7 +108,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
     connection = _open(str(path) if path else ":memory:")
     try:
         _prepare(connection)
-    except sqlite3.Error as error:
+    except ERRORS as error:
         connection.close()
         # What is asked here is right: an error without a code of its own says that the file is not what it claims.
         if damaged(error) or code(error) == sqlite3.SQLITE_ERROR or _claims_to_be_read_only(error, path):
@@ -118,14 +123,18 @@ def connect(path: Path | None) -> sqlite3.Connection:
 def reader(path: Path) -> sqlite3.Connection:
     """Open the database for reading only."""
     connection = _open(f"file:{_quoted(path)}?mode=ro", uri=True)
-    connection.execute("PRAGMA query_only = ON")
+    try:
+        _set_up(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def glance(path: Path) -> sqlite3.Connection:
     """Open the database for reading where nothing can be written, not even what readers share; nobody else may."""
-    begun = beside(path, "-wal").exists()
-    connection = _open(f"file:{_quoted(path)}?{'mode=rw' if begun else 'immutable=1'}", uri=True)
+    ahead = beside(path, "-wal").exists()
+    connection = _open(f"file:{_quoted(path)}?{'mode=rw' if ahead else 'immutable=1'}", uri=True)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the write-ahead log is in memory then
     return connection
 
@@ -153,12 +162,17 @@ def _open(name: str, *, uri: bool = False) -> sqlite3.Connection:
     # Transactions are begun and ended by hand; another thread may use a connection, one at a time.
     connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False, uri=uri, timeout=1.0)
     connection.text_factory = _text
-    connection.execute("PRAGMA cache_size = -1024")  # KiB: whatever the backlog, memory stays as it is
-    connection.execute("PRAGMA cell_size_check = ON")
     return connection
 
 
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Say how the database is to be used; this may be what finds it damaged."""
+    connection.execute("PRAGMA cache_size = -1024")  # KiB: whatever the backlog, memory stays as it is
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
+    _set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -172,13 +186,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # NORMAL could take back at a power cut what was acknowledged, and with group commit is no faster.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
-    if version < len(VERSIONS):
-        with transaction(connection):
+    with transaction(connection):  # a disk or a header that allows no writing says so now
+        if version < len(VERSIONS):
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             for script in VERSIONS[version:]:
                 for statement in filter(str.strip, script.split(";")):
                     connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
+            touch(connection)
     for table in ("events", "cursors", "state", "dead"):  # a file whose first pages are broken says so now
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # the names are these
     connection.execute("SELECT * FROM events ORDER BY seq DESC LIMIT 1").fetchone()
@@ -194,7 +208,7 @@ def highest(connection: sqlite3.Connection) -> int:
 
 
 def touch(connection: sqlite3.Connection) -> None:
-    """Write a page: what it says is there already."""
+    """Write the version of the schema, though it may be there already: some page has to be written."""
     connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
 
 
@@ -240,7 +254,7 @@ def _put_in_place(new: Path, path: Path) -> None:
         os.close(descriptor)
 
 
-def _claims_to_be_read_only(error: sqlite3.Error, path: Path | None) -> bool:
+def _claims_to_be_read_only(error: Exception, path: Path | None) -> bool:
     """Say whether it is the file's header that forbids writing, and not the disk."""
     return code(error) == sqlite3.SQLITE_READONLY and path is not None and os.access(path, os.W_OK)
 

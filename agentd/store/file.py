@@ -57,7 +57,10 @@ class File:
     def glance(self) -> None:
         """Find out what is in a database that cannot be opened for writing now."""
         if self.path is not None:
-            with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(database.glance(self.path)) as found:
+            with (
+                contextlib.suppress(*database.ERRORS, OSError),
+                contextlib.closing(database.glance(self.path)) as found,
+            ):
                 self._found(found)
 
     def close(self) -> None:

@@ -131,7 +131,7 @@ class Reader:
                 self._opened = file.opened
                 self._connection = database.reader(file.path)
             return ask(self._connection)
-        except sqlite3.Error as error:
+        except database.ERRORS as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

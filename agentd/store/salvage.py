@@ -79,7 +79,13 @@ def salvage(path: Path) -> Salvaged:
     Raises ``sqlite3.Error`` where the file cannot be looked into now, but may be later.
     """
     saved = Salvaged()
-    with contextlib.closing(database.reader(path)) as connection:
+    try:
+        connection = database.reader(path)
+    except database.ERRORS as error:
+        if database.code(error) in database.NOT_NOW:
+            raise
+        return saved
+    with contextlib.closing(connection):
         for table, columns in TABLES.items():
             rows = {row[: KEYS[table]]: row for row in _rows(connection, table, columns) if _whole(table, row)}
             saved.rows[table] = sorted(rows.values())
@@ -99,8 +105,8 @@ def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) 
                 left -= sum(len(value) for value in row if isinstance(value, bytes))
                 if left < 0:
                     return
-        except (sqlite3.Error, OverflowError) as error:
-            if isinstance(error, sqlite3.Error) and database.code(error) in database.NOT_NOW:
+        except database.ERRORS as error:
+            if database.code(error) in database.NOT_NOW:
                 raise
             continue
         return

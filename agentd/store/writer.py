@@ -94,7 +94,7 @@ class Writer:
         """Open the database and start. Where the disk refuses, the thread goes on trying."""
         try:
             self.file.open()
-        except (sqlite3.Error, OSError) as error:
+        except (*database.ERRORS, OSError) as error:
             self._complain(error)
             self.file.glance()
         self._thread.start()
@@ -130,7 +130,7 @@ class Writer:
             self._add(Job(work, rows, done))
         return done
 
-    def suspect(self, error: sqlite3.Error, opened: int) -> None:
+    def suspect(self, error: Exception, opened: int) -> None:
         """Note that a reader found the file damaged that was the ``opened``th. From any thread."""
 
         def work(_connection: sqlite3.Connection) -> None:
@@ -254,7 +254,7 @@ class Writer:
 
     def _refused(self, jobs: list[Job], error: Exception) -> None:
         try:
-            if isinstance(error, sqlite3.Error) and self.file.path is not None:
+            if isinstance(error, database.ERRORS) and self.file.path is not None:
                 if database.damaged(error):
                     self.file.set_aside(f"it is damaged: {error}")
                 elif database.code(error) != sqlite3.SQLITE_FULL:

@@ -61,7 +61,7 @@ class Lab:
     async def until(condition, within=20.0):
         """Wait until something is so."""
         end = time.monotonic() + within
-        while not (done := condition()) and time.monotonic() < end:
+        while not (done := condition()) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert done, "it did not come to that"
 

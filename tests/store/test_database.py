@@ -158,7 +158,7 @@ def test_a_sudden_end_while_a_file_is_replaced(tmp_path, monkeypatch):
             for operation in ("rename", "unlink"):
                 real = getattr(type(path), operation)
 
-                def step(self, *rest, real=real, **named):
+                def step(self, *rest, real=real, left=left, **named):
                     if next(left, None) is None:
                         raise KeyboardInterrupt
                     return real(self, *rest, **named)
@@ -182,8 +182,10 @@ def test_names_of_directories_mean_nothing(tmp_path):
     folder = tmp_path / "a?mode=memory%20#b"
     folder.mkdir()
     database.connect(folder / "j.db").close()
-    assert database.reader(folder / "j.db").execute("SELECT count(*) FROM events").fetchone() == (0,)
-    assert database.glance(folder / "j.db").execute("SELECT count(*) FROM events").fetchone() == (0,)
+    for look in (database.reader, database.glance):
+        connection = look(folder / "j.db")
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        connection.close()
 
 
 def test_random_damage_is_an_error_of_sqlite(tmp_path):
@@ -193,7 +195,7 @@ def test_random_damage_is_an_error_of_sqlite(tmp_path):
     rows = [(n, "t", "s", 1.0, 1, b"x" * 300) for n in range(1, 400)]
     connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
     connection.close()
-    good, chance = path.read_bytes(), random.Random(3)
+    good, chance, refused = path.read_bytes(), random.Random(3), 0
     for _ in range(150):
         for suffix in database.COMPANIONS:
             database.beside(path, suffix).unlink(missing_ok=True)
@@ -203,5 +205,6 @@ def test_random_damage_is_an_error_of_sqlite(tmp_path):
         path.write_bytes(data)
         try:
             database.connect(path).close()
-        except database.UnusableError as error:
-            assert str(error)
+        except database.UnusableError:
+            refused += 1
+    assert 0 < refused < 150
