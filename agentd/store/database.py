@@ -186,13 +186,16 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # NORMAL could take back at a power cut what was acknowledged, and with group commit is no faster.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
-    with transaction(connection):  # a disk or a header that allows no writing says so now
-        if version < len(VERSIONS):
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    try:
+        with transaction(connection):
             for script in VERSIONS[version:]:
+                connection.execute(f"PRAGMA application_id = {APPLICATION}")
                 for statement in filter(str.strip, script.split(";")):
                     connection.execute(statement)
-            touch(connection)
+            touch(connection)  # a disk or a header that allows no writing says so now
+    except sqlite3.OperationalError as error:
+        if version < len(VERSIONS) or code(error) != sqlite3.SQLITE_FULL:
+            raise  # what is there can be read, though, while the disk is full
     for table in ("events", "cursors", "state", "dead"):  # a file whose first pages are broken says so now
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # the names are these
     connection.execute("SELECT * FROM events ORDER BY seq DESC LIMIT 1").fetchone()
