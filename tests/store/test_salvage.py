@@ -129,7 +129,7 @@ async def test_an_event_that_was_changed_is_left_out(lab):
     path = await filled(lab, 50)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA ignore_check_constraints = ON")
-    connection.execute("UPDATE events SET data = replace(data, 'xxx', 'xyx') WHERE seq = 7")
+    connection.execute("UPDATE events SET data = CAST(replace(data, 'xxx', 'xyx') AS BLOB) WHERE seq = 7")
     connection.execute("UPDATE events SET seq = 700000 WHERE seq = 8")
     connection.execute("UPDATE events SET type = CAST(x'ff61' AS TEXT) WHERE seq = 9")
     connection.execute("UPDATE events SET stored = 1e300 WHERE seq = 10")
