@@ -28,7 +28,7 @@ async def test_what_a_sink_raises():
 async def test_a_sink_that_takes_too_long():
     """A call past its time is cancelled, and the next one is made."""
     calls = Bounded(0.05)
-    with pytest.raises(TimeoutError, match="no answer within 0.05 s"):
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.05 s"):
         await calls.call(asyncio.sleep(60))
     await calls.call(asyncio.sleep(0))
 

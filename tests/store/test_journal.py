@@ -176,7 +176,7 @@ async def test_a_lagging_reader(lab):
     lab.emit(journal, *range(4000), size=100)
     at, got, more = 0, [], True
     while len(got) < 4500:
-        found = await journal.read(at, wanted=lambda type, _: type == "test.number", events=50, size=20_000)
+        found = await journal.read(at, wanted=lambda kind, _: kind == "test.number", events=50, size=20_000)
         assert len(found.records) <= 50
         assert sum(len(record.json) for record in found.records) <= 20_000
         got += [record.event.payload["n"] for record in found.records]
@@ -256,6 +256,10 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def remount(disk, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
+
+
 def fill(disk):
     with (disk / "filling").open("wb", buffering=0) as file:
         try:
@@ -294,9 +298,11 @@ async def test_a_full_disk_ends_though_nothing_comes(lab, disk):
     journal = await lab.open(disk)
     await lab.commit(journal, 0)
     fill(disk)
-    with pytest.raises(NotDurable):
-        for number in range(1000):
+    for number in range(1000):
+        try:
             await lab.commit(journal, number, state={"x": "y" * 5000})
+        except NotDurable:
+            break
     assert journal.problem
     await asyncio.sleep(0.8)
     assert journal.problem, "it must not be said that all is well as long as it is not"
@@ -328,7 +334,7 @@ async def test_a_disk_that_becomes_read_only(lab, disk):
     journal.move("sinks.one", 1)
     await lab.open(disk)
     await lab.close(disk)
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    remount(disk, "ro")
     journal = await lab.open(disk)
     assert journal.problem
     assert (journal.cursor("sinks.one"), journal.state("plugin")) == (1, {"n": 0})
@@ -336,7 +342,7 @@ async def test_a_disk_that_becomes_read_only(lab, disk):
     with pytest.raises(NotDurable):
         await lab.commit(journal, 3)
     assert [record.seq for record in await lab.records(journal, 1)] == [2, 3]
-    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    remount(disk, "rw")
     await lab.until(lambda: not journal.problem)
     assert await lab.numbers(journal) == [0, 1, 2]
     await lab.commit(journal, 3)
@@ -397,16 +403,43 @@ class Disk:
     """A disk as the system calls of a process leave it when the power is cut: what was not flushed may be lost.
 
     Of each file it has what the process sees, what is safe, and the writes since the last flush, of which any may
-    have reached the disk. Names are safe when their directory, or the file that has got one, was flushed.
+    have reached the disk. Names are taken to be safe at once, as file systems with a journal have them in order.
     """
 
-    def __init__(self):
-        self.files, self.safe, self.pending, self.names = {}, {}, {}, {}
+    def __init__(self, folder):
+        self.files, self.safe, self.pending, self.names, self.open = {}, {}, {}, {}, {}
+        self.prefix = f"{folder}/"
 
-    def create(self, name):
-        if name not in self.names:
-            self.names[name] = number = len(self.files)
-            self.files[number], self.safe[number], self.pending[number] = bytearray(), bytearray(), []
+    def take(self, name, rest, texts, result):
+        """Take a system call that went well."""
+        paths = [text.decode().removeprefix(self.prefix) for text in texts] if rest[:1] in 'A"' else []
+        inside = bool(paths) and texts[0].decode().startswith(self.prefix)
+        if name == "openat":
+            self.open.pop(result, None)
+            if inside:
+                self.open[result] = number = self.names.setdefault(paths[0], len(self.files))
+                if number not in self.files:
+                    self.files[number], self.safe[number], self.pending[number] = bytearray(), bytearray(), []
+                if "O_TRUNC" in rest:
+                    self.change(number, cut_to(0))
+        elif name == "rename" and inside:
+            self.names[paths[1]] = self.names.pop(paths[0])
+        elif name.startswith("unlink") and inside:
+            self.names.pop(paths[0], None)
+        elif name == "close":
+            self.open.pop(int(rest), None)
+        elif not paths and (number := self.open.get(int(rest.split(",")[0]))) is not None:
+            self.take_writing(name, rest, texts, number)
+
+    def take_writing(self, name, rest, texts, number):
+        if name == "pwrite64":
+            self.change(number, put(int(rest.rsplit(", ", 1)[1]), texts[0]))
+        elif name == "write":
+            self.change(number, put(len(self.files[number]), texts[0]))
+        elif name == "ftruncate":
+            self.change(number, cut_to(int(rest.split(",")[1])))
+        else:
+            self.flush(number)
 
     def change(self, number, change):
         change(self.files[number])
@@ -472,38 +505,14 @@ def test_a_power_cut_at_any_moment(tmp_path):
     )  # fmt: skip
     if child.returncode:
         pytest.skip(f"processes cannot be watched here: {child.stderr[-200:]!r}")
-    decode = lambda text: bytes.fromhex(text.replace("\\x", ""))  # noqa: E731
-    disk, descriptors, acknowledged, cuts, prefix = Disk(), {}, -1, 0, f"{folder}/"
-    steps = [(name, rest, result) for name, rest, result in calls(trace) if result >= 0]
-    for name, rest, result in steps:
-        texts = [decode(text) for text in TEXT.findall(rest)]
-        number = int(rest.split(",")[0]) if rest[:1].isdigit() else -1
-        if name == "openat":
-            path = texts[0].decode()
-            descriptors.pop(result, None)
-            if path.startswith(prefix):
-                disk.create(path.removeprefix(prefix))
-                descriptors[result] = disk.names[path.removeprefix(prefix)]
-                if "O_TRUNC" in rest:
-                    disk.change(descriptors[result], cut_to(0))
-        elif name == "rename" and texts[0].decode().startswith(prefix):
-            disk.names[texts[1].decode().removeprefix(prefix)] = disk.names.pop(texts[0].decode().removeprefix(prefix))
-        elif name.startswith("unlink") and texts[0].decode().startswith(prefix):
-            disk.names.pop(texts[0].decode().removeprefix(prefix), None)
-        elif name == "close":
-            descriptors.pop(number, None)
-        elif number in descriptors:
-            if name == "pwrite64":
-                disk.change(descriptors[number], put(int(rest.rsplit(", ", 1)[1]), texts[0]))
-            elif name == "write":
-                disk.change(descriptors[number], put(len(disk.files[descriptors[number]]), texts[0]))
-            elif name == "ftruncate":
-                disk.change(descriptors[number], cut_to(int(rest.split(",")[1])))
-            else:
-                disk.flush(descriptors[number])
-        elif name == "write" and number == 1:
+    disk, acknowledged, cuts = Disk(folder), -1, 0
+    for name, rest, result in calls(trace):
+        texts = [bytes.fromhex(text.replace("\\x", "")) for text in TEXT.findall(rest)]
+        if name == "write" and rest.startswith("1,"):
             acknowledged = max([acknowledged, *map(int, re.findall(rb"\d+", texts[0]))])
-        if acknowledged >= 0 and chance.random() < 0.08:
+        elif result >= 0:
+            disk.take(name, rest, texts, result)
+        if acknowledged >= 0 and chance.random() < (0.06 if acknowledged < 59 else 0.5):
             cuts += 1
             survives(disk, tmp_path / f"cut{cuts}", chance, acknowledged)
     assert acknowledged == 59

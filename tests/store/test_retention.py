@@ -119,8 +119,8 @@ def test_dead_letters_do_not_drive_out_the_events(shop):
 async def test_what_a_sink_lost_is_counted(lab):
     """A sink is told how many of the events that it wants went before it had them, and no others."""
     journal = await lab.open(limits=Limits(1 << 20, 1e9, 4 << 20))
-    journal.watch("sinks.slow", lambda type, _: type == "test.number")
-    journal.watch("sinks.other", lambda type, _: type == "test.other")
+    journal.watch("sinks.slow", lambda kind, _: kind == "test.number")
+    journal.watch("sinks.other", lambda kind, _: kind == "test.other")
     journal.watch("sinks.gone", lambda *_: True)
     journal.watch("sinks.gone", None)
     journal.move("sinks.slow", 100)
