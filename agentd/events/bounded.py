@@ -34,10 +34,10 @@ class Bounded:
             await asyncio.wait({task}, timeout=self._seconds)
         finally:
             if not task.done():
+                self._hanging = task  # until it has ended: whoever awaits this call may be cancelled here, too
                 task.cancel()
         if not task.done():
             await asyncio.wait({task}, timeout=CANCELLED_WITHIN)
-            self._hanging = None if task.done() else task
             raise TimeoutError(f"no answer within {self._seconds:g} s")
         if task.cancelled():
             raise RuntimeError("it cancelled itself")

@@ -1,5 +1,6 @@
 """Where events enter: whoever emits one pays microseconds, and is never blocked, and never fails."""
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,8 @@ class Bus:
             source = event.source or "agentd"
             self._journal.append(event.type, source, self._head(event, source))
         except Exception as error:  # noqa: BLE001  # whatever a caller hands in, it must not fail for it
-            self._refuse(event, error)
+            with contextlib.suppress(Exception):  # an object that cannot even say what it is
+                self._refuse(event, error)
 
     async def commit(
         self, events: Sequence[Event], state: Mapping[str, Any] | None = None, *, plugin: str = ""
@@ -107,11 +109,14 @@ class Bus:
         if event.id or event.timestamp:
             check_given(event)
         payload = _encode(event.payload)
-        if len(payload) > LARGEST:
-            raise EventError(f"payload: it has {len(payload)} bytes; {LARGEST} is the most")
+        if payload[:1] != b"{":
+            raise EventError(f"payload: expected an object; found {type(event.payload).__name__}")
         tail = self._tail(event.meta) if event.meta else self._own_tail()
+        if len(payload) + len(tail) > LARGEST:
+            raise EventError(f"payload: with meta it has {len(payload) + len(tail)} bytes; {LARGEST} is the most")
         id_ = _encode(event.id) if event.id else b'"%b"' % new_id(timestamp).encode()
-        return b'{"id":%b,%b,"timestamp":%a,"payload":%b,"meta":%b' % (id_, middle, timestamp, payload, tail)
+        # A number of another type, NumPy's say, may write itself otherwise.
+        return b'{"id":%b,%b,"timestamp":%a,"payload":%b,"meta":%b' % (id_, middle, float(timestamp), payload, tail)
 
     def _middle(self, place: Place) -> bytes:
         """Return type, source and target as JSON: most events have those of one before."""
@@ -119,8 +124,9 @@ class Bus:
         if len(self._middles) >= REMEMBERED:
             self._middles.clear()
         type_, source, target = map(_encode, place)
-        self._middles[place] = b'"type":%b,"source":%b,"target":%b' % (type_, source, target)
-        return self._middles[place]
+        middle = b'"type":%b,"source":%b,"target":%b' % (type_, source, target)
+        self._middles[place] = middle  # which another thread may clear at any moment
+        return middle
 
     def _own_tail(self) -> bytes:
         synchronised = self._synchronised()

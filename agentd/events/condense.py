@@ -12,6 +12,9 @@ from agentd.events.envelope import Event, Record
 MOST = 10_000
 """Different events whose windows are open at once; what is beyond goes as it is."""
 
+HELD = 16 << 20
+"""Bytes that are held back at most; what is beyond goes as it is."""
+
 
 @dataclass(slots=True)
 class _Window:
@@ -31,6 +34,7 @@ class Condenser:
         self._seconds = seconds
         self._windows: dict[Any, _Window] = {}
         self._ends: list[tuple[float, int, Any]] = []
+        self._bytes = 0
 
     @property
     def due(self) -> float | None:
@@ -48,7 +52,7 @@ class Condenser:
         for record in records:
             key = self._key(record.event)
             window = self._windows.get(key)
-            if window is None and len(self._windows) >= MOST:
+            if self._full(window, record):
                 passing.append(record)
             elif window is None:
                 self._windows[key] = _Window(now + self._seconds)
@@ -57,6 +61,9 @@ class Condenser:
             else:
                 if window.held is None:
                     window.first, window.since = record.seq, record.event.timestamp
+                else:
+                    self._bytes -= len(window.held.json)
+                self._bytes += len(record.json)
                 window.held = record
                 window.count += 1
         return passing
@@ -68,10 +75,16 @@ class Condenser:
             _, seq, key = heapq.heappop(self._ends)
             window = self._windows.pop(key)
             if window.held is not None:
+                self._bytes -= len(window.held.json)
                 records.append(_folded(window))
                 self._windows[key] = _Window(now + self._seconds)
                 heapq.heappush(self._ends, (now + self._seconds, seq, key))
         return sorted(records, key=lambda record: record.seq)
+
+    def _full(self, window: _Window | None, record: Record) -> bool:
+        if window is None:
+            return len(self._windows) >= MOST
+        return window.held is None and self._bytes + len(record.json) > HELD
 
     def _key(self, event: Event) -> Any:
         values = []

@@ -200,7 +200,7 @@ class Delivery:
     def _begin(self, records: Sequence[Record]) -> Sequence[Record]:
         self._busy = True
         self._progress = self._now()
-        self._oldest = records[0].event.timestamp
+        self._oldest = records[0].event.timestamp if records[0].sound else 0.0
         return records
 
     async def _until(self, after: int) -> None:
@@ -249,6 +249,8 @@ class Delivery:
             rejected, reason = [record for record in sending if record.id in reject.ids], str(reject)
         except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
             arrived, error = 0, why(failure)
+            if broken := [record for record in sending if not record.sound]:  # no receiver would take these
+                arrived, sending, rejected, reason, error = len(broken), broken, broken, "it is no JSON", ""
         self._count(sending[:arrived], rejected)
         if not rejected:
             del left[:arrived]

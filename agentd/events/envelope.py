@@ -58,6 +58,14 @@ class Record:
         return _decode(self.json)
 
     @property
+    def sound(self) -> bool:
+        """Whether the envelope can be understood."""
+        try:
+            return self.event is not None
+        except msgspec.MsgspecError:
+            return False
+
+    @property
     def id(self) -> str:
         """The event's id, by which a receiver knows a repeat."""
         return self.event.id
@@ -114,7 +122,7 @@ def _check_name(field: str, name: str | None) -> None:
 def decode(data: bytes) -> Event:
     """Return the event that somebody sent as JSON. Raises ``EventError``."""
     try:
-        event = _decode_posted(data)
+        event = Event(**msgspec.structs.asdict(_decode_posted(data)))
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$.")

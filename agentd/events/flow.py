@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,14 +66,14 @@ class Flow:
         Raises ``StoreBusyError`` where another agent has it. Where nothing can be written there, events wait in memory.
         """
         settings = self._settings
-        who = identity.Identity("", "")
+        size: int = settings.max_size or settings.memory
         try:
             self._lock = database.lock(self._directory)
-            who = identity.load(self._directory, identity.machine_id())
             size = settings.max_size or default_size(self._directory)
+            who = identity.load(self._directory, identity.machine_id())
         except OSError as error:
             log.error("the state directory %s cannot be written to: %s", self._directory, error)
-            size = settings.memory
+            who = identity.read(self._directory) or identity.Identity(str(uuid.uuid4()))
         limits = Limits(int(size), settings.max_age, settings.memory)
         self._synchronised = timesync.synchronised()
         self._journal = Journal(

@@ -18,10 +18,11 @@ def wants(events: Sequence[str], sources: Sequence[str], own: str | None = None)
 
     def wanted(type: str, source: str) -> bool:
         key = type, source
-        if key not in known:
-            if len(known) > REMEMBERED:
-                known.clear()
-            known[key] = source != own and bool(types.match(type) and origins.match(source))
-        return known[key]
+        answer = known.get(key)
+        if answer is None:
+            if len(known) >= REMEMBERED:
+                known.clear()  # another thread may do so at any moment, too
+            answer = known[key] = source != own and bool(types.match(type) and origins.match(source))
+        return answer
 
     return wanted

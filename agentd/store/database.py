@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from agentd.store.identity import LAST
+
 VERSIONS = (
     """
     CREATE TABLE events (
@@ -34,6 +36,16 @@ APPLICATION = 0x61676574
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What asking a database may raise: an error's own text, of a damaged schema, may be none that Python takes."""
+
+NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
+"""What the disk or the machine refuses now, and may allow later; says nothing about the file."""
+
+
+COMPANIONS = ("-wal", "-shm")
+"""Suffixes of the files that SQLite keeps beside a database."""
+
 
 class StoreBusyError(Exception):
     """Another agent uses the state directory."""
@@ -43,10 +55,16 @@ class UnusableError(Exception):
     """The file is no database that this agent could use: the text says why."""
 
 
-def damaged(error: sqlite3.Error) -> bool:
+def damaged(error: Exception) -> bool:
     """Say whether an error says that the file itself is broken, rather than the disk full or not to be written to."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in DAMAGED or "no such table" in str(error) or "no such column" in str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    return code(error) in DAMAGED or "no such table" in str(error) or "no such column" in str(error)
+
+
+def code(error: Exception) -> int:
+    """Return SQLite's primary code of an error; 0 where SQLite has not raised it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def lock(directory: Path) -> int:
@@ -58,7 +76,8 @@ def lock(directory: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
+        pid = ""
         with contextlib.suppress(OSError):
             pid = os.read(descriptor, 32).decode(errors="replace").strip()
         os.close(descriptor)
@@ -66,6 +85,9 @@ def lock(directory: Path) -> int:
             f"another agentd{f' (process {pid})' if pid else ''} uses the state directory {directory}: stop it, or "
             "give this one a directory of its own by STATE_DIRECTORY"
         ) from None
+    except OSError:
+        os.close(descriptor)
+        raise
     with contextlib.suppress(OSError):  # it is for people only
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -86,9 +108,10 @@ def connect(path: Path | None) -> sqlite3.Connection:
     connection = _open(str(path) if path else ":memory:")
     try:
         _prepare(connection)
-    except sqlite3.Error as error:
+    except ERRORS as error:
         connection.close()
-        if damaged(error):
+        # What is asked here is right: an error without a code of its own says that the file is not what it claims.
+        if damaged(error) or code(error) == sqlite3.SQLITE_ERROR or _claims_to_be_read_only(error, path):
             raise UnusableError(f"it is damaged: {error}") from error
         raise
     except BaseException:
@@ -100,19 +123,56 @@ def connect(path: Path | None) -> sqlite3.Connection:
 def reader(path: Path) -> sqlite3.Connection:
     """Open the database for reading only."""
     connection = _open(f"file:{_quoted(path)}?mode=ro", uri=True)
-    connection.execute("PRAGMA query_only = ON")
+    try:
+        _set_up(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def glance(path: Path) -> sqlite3.Connection:
+    """Open the database for reading where nothing can be written, not even what readers share; nobody else may."""
+    ahead = beside(path, "-wal").exists()
+    connection = _open(f"file:{_quoted(path)}?{'mode=rw' if ahead else 'immutable=1'}", uri=True)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the write-ahead log is in memory then
+    return connection
+
+
+def begun(path: Path) -> bool:
+    """Say whether there is a database, after finishing what a sudden end interrupted in ``replace``."""
+    new = beside(path, ".new")
+    if not path.exists() and new.exists():
+        _put_in_place(new, path)
+    return path.exists() and path.stat().st_size > 0
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the name of a file that belongs to a database."""
+    return path.with_name(path.name + suffix)
+
+
+def remove(path: Path) -> None:
+    """Remove a database, with what belongs to it."""
+    for suffix in ("", *COMPANIONS):
+        beside(path, suffix).unlink(missing_ok=True)
 
 
 def _open(name: str, *, uri: bool = False) -> sqlite3.Connection:
     # Transactions are begun and ended by hand; another thread may use a connection, one at a time.
     connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False, uri=uri, timeout=1.0)
-    connection.execute("PRAGMA cache_size = -1024")  # KiB: whatever the backlog, memory stays as it is
-    connection.execute("PRAGMA cell_size_check = ON")
+    connection.text_factory = _text
     return connection
 
 
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Say how the database is to be used; this may be what finds it damaged."""
+    connection.execute("PRAGMA cache_size = -1024")  # KiB: whatever the backlog, memory stays as it is
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
+    _set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -126,16 +186,33 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # NORMAL could take back at a power cut what was acknowledged, and with group commit is no faster.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
-    if version < len(VERSIONS):
+    try:
         with transaction(connection):
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
             for script in VERSIONS[version:]:
+                connection.execute(f"PRAGMA application_id = {APPLICATION}")
                 for statement in filter(str.strip, script.split(";")):
                     connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
+            touch(connection)  # a disk or a header that allows no writing says so now
+    except sqlite3.OperationalError as error:
+        if version < len(VERSIONS) or code(error) != sqlite3.SQLITE_FULL:
+            raise  # what is there can be read, though, while the disk is full
     for table in ("events", "cursors", "state", "dead"):  # a file whose first pages are broken says so now
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # the names are these
     connection.execute("SELECT * FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    if not 0 <= highest(connection) <= LAST:
+        raise UnusableError("it is damaged: it has a number that no event has")
+
+
+def highest(connection: sqlite3.Connection) -> int:
+    """Return the highest number that was ever written down, as far as the database knows."""
+    query = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM cursors), 0))"
+    (number,) = connection.execute(query).fetchone()
+    return int(number)
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Write the version of the schema, though it may be there already: some page has to be written."""
+    connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
 
 
 @contextlib.contextmanager
@@ -151,18 +228,42 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a database that cannot be used, with what belongs to it; return its new name, which says when."""
+def replace(path: Path, new: Path) -> Path:
+    """Put a new database, closed, in the place of one that cannot be used, and that aside; return where that is.
+
+    The name says when. Wherever this is interrupted, ``begun`` finishes it.
+    """
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.{when}")
     number = 1
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{when}-{number}")
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("", *COMPANIONS):  # first the file itself: from then on the new one counts
         with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+            beside(path, suffix).rename(beside(aside, suffix))
+    _put_in_place(new, path)
     return aside
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    for suffix in COMPANIONS:  # SQLite would take another's write-ahead log for this one's
+        beside(path, suffix).unlink(missing_ok=True)
+    new.rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _claims_to_be_read_only(error: Exception, path: Path | None) -> bool:
+    """Say whether it is the file's header that forbids writing, and not the disk."""
+    return code(error) == sqlite3.SQLITE_READONLY and path is not None and os.access(path, os.W_OK)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")  # of a damaged event; one must not hide all behind it
 
 
 def _quoted(path: Path) -> str:

@@ -1,14 +1,17 @@
 """Who this agent is: an id that outlives restarts, is renewed on a cloned machine, and counts its journals."""
 
 import os
+import re
 import uuid
 from pathlib import Path
 
 import msgspec
 
 GENERATION = 1 << 40
-"""Sequence numbers of one journal. The next one, begun because that was lost, goes on above all of them. There is room
-for 8,192 journals below the integers that every JSON reader has (2**53)."""
+"""Sequence numbers of one journal. The next one, begun because that was lost, goes on above all of them."""
+
+LAST = (1 << 53) - 1
+"""The highest number that every JSON reader has: there is room for 8,192 journals below."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -19,7 +22,17 @@ class Identity(msgspec.Struct, frozen=True):
     machine_id: str = ""
     """The machine on which that id was made; where it is another one, the state directory was cloned."""
     generation: int = 0
-    """How many journals were begun anew before the present one."""
+    """How many journals were begun here. The present one's numbers lie above ``first``."""
+
+    @property
+    def first(self) -> int:
+        """The number below those of the present journal."""
+        return max(0, self.generation - 1) * GENERATION
+
+    def next_journal(self, highest: int) -> "Identity":
+        """Return the identity that begins another journal, after one whose highest number was this."""
+        known = max(self.generation, highest // GENERATION + 1 if highest else 0)
+        return msgspec.structs.replace(self, generation=known + 1)
 
 
 def load(directory: Path, machine_id: str) -> Identity:
@@ -27,9 +40,8 @@ def load(directory: Path, machine_id: str) -> Identity:
 
     A file that cannot be understood counts as none. Raises ``OSError`` where the new one cannot be kept.
     """
-    try:
-        identity = msgspec.json.decode((directory / "agent.json").read_bytes(), type=Identity)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    identity = read(directory)
+    if identity is None:
         identity = Identity(str(uuid.uuid4()), machine_id)
         save(directory, identity)
     if machine_id and identity.machine_id != machine_id:
@@ -39,6 +51,16 @@ def load(directory: Path, machine_id: str) -> Identity:
         )
         save(directory, identity)
     return identity
+
+
+def read(directory: Path) -> Identity | None:
+    """Return the identity that is kept in a state directory; None where there is none that could be used."""
+    try:
+        identity = msgspec.json.decode((directory / "agent.json").read_bytes(), type=Identity)
+        uuid.UUID(identity.agent_id)
+    except (OSError, ValueError):  # those of msgspec and of Unicode are ValueErrors
+        return None
+    return identity if 0 <= identity.first < LAST else None
 
 
 def save(directory: Path, identity: Identity) -> None:
@@ -58,11 +80,12 @@ def save(directory: Path, identity: Identity) -> None:
 
 
 def machine_id(root: Path = Path("/")) -> str:
-    """Return the machine's id (machine-id(5)); nothing where it has none."""
+    """Return the machine's id; nothing where it has none, or none yet: ``uninitialized`` in machine-id(5)."""
     try:
-        return (root / "etc/machine-id").read_text().strip()
+        found = (root / "etc/machine-id").read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""
+    return found if re.fullmatch("[0-9a-f]{32}", found) else ""
 
 
 def boot_id(procfs: str = "/proc") -> str:

@@ -12,9 +12,10 @@ import msgspec
 
 from agentd.events.envelope import Record
 from agentd.store import identity
+from agentd.store.file import Aside
 from agentd.store.reader import DeadLetter, Found, Reader, Wanted
 from agentd.store.retention import Limits, Retention
-from agentd.store.writer import Aside, Row, Writer
+from agentd.store.writer import Row, Writer
 
 CURSORS_EVERY = 0.25
 """Seconds between two times at which the places of sinks are written down. A crash repeats what came since."""
@@ -47,19 +48,23 @@ class Journal:
             directory / "journal.db" if directory else None,
             memory=limits.memory,
             anew=self._begin_anew,
+            found=self._found,
             synchronised=synchronised,
             upkeep=self._retention.keep_up,
             changed=self._changed,
         )
+        # In memory numbers begin with the time: whoever asks for what follows one must not take an old for a new one.
+        self._writer.next = who.first + 1 if directory else int(time.time() * 1e6)
         self._reader = Reader(self._writer)
-        self._next = self._first = 1
         self._cursors: dict[str, int] = {}
         self._moved: set[str] = set()
-        self._saved_at = 0.0
+        self._saving: asyncio.TimerHandle | None = None
         self._state: dict[str, dict[str, Any]] = {}
         self._watching: dict[str, Wanted] = {}
         self._lost: dict[str, int] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+        self.taken = 0
+        """Events that were taken since the journal was opened."""
 
     @property
     def durable(self) -> bool:
@@ -74,30 +79,17 @@ class Journal:
     @property
     def last(self) -> int:
         """The number of the last event that readers can get."""
-        waiting = self._writer.waiting() if self._writer.problem else ()
-        return max(self._writer.durable, waiting[-1][0] if waiting else 0)
-
-    @property
-    def taken(self) -> int:
-        """Events that were taken since the journal was opened."""
-        return self._next - self._first
+        return self._writer.last
 
     def open(self) -> None:
         """Open what is on disk, and begin to write."""
         self._writer.open()
-        connection = self._writer.connection
-        with self._writer.lock, self._writer.using:
-            self._next = self._first = max(self._who.generation * identity.GENERATION, self._writer.durable) + 1
-            if connection is not None:
-                with contextlib.suppress(sqlite3.Error):  # the writer finds out what is wrong with it
-                    self._cursors = dict(connection.execute("SELECT sink, seq FROM cursors"))
-                    for plugin, key, value in connection.execute("SELECT plugin, key, value FROM state"):
-                        with contextlib.suppress(msgspec.DecodeError):
-                            self._state.setdefault(plugin, {})[key] = msgspec.json.decode(value)
 
     async def close(self, within: float = 2.0) -> None:
         """Write down what there is, and close everything."""
         self._save_cursors()
+        if self._saving is not None:
+            self._saving.cancel()
         await asyncio.to_thread(self._writer.close, within)
         await asyncio.to_thread(self._reader.close)
         for waiter in self._waiters:
@@ -107,8 +99,9 @@ class Journal:
         """Take an event, to be written down soon; ``head`` is its envelope up to where its number belongs."""
         writer = self._writer
         with writer.lock:
-            seq = self._next
-            self._next = seq + 1
+            seq = writer.next
+            writer.next = seq + 1
+            self.taken += 1
             writer.put((seq, type, source, b"%b%d}}" % (head, seq)))
 
     async def commit(
@@ -122,7 +115,9 @@ class Journal:
             raise NotWritten("events are kept in memory only: [journal] enabled = false")
         if self.problem:
             raise NotWritten(self.problem)
-        changes = {key: None if value is None else msgspec.json.encode(value) for key, value in (state or {}).items()}
+        changes = {
+            _text(key): None if value is None else msgspec.json.encode(value) for key, value in (state or {}).items()
+        }
 
         def work(connection: sqlite3.Connection) -> None:
             for key, value in changes.items():
@@ -131,22 +126,25 @@ class Journal:
                 else:
                     connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (plugin, key, value))
 
+        def written(done: "asyncio.Future[object]") -> None:
+            if not _failed(done):  # whether or not somebody still waits for it
+                kept = self._state.setdefault(plugin, {})
+                for key, value in changes.items():
+                    if value is None:
+                        kept.pop(key, None)
+                    else:
+                        kept[key] = msgspec.json.decode(value)
+
         with self._writer.lock:
-            rows: list[Row] = []
-            for type_, source, head in events:
-                rows.append((self._next, type_, source, b"%b%d}}" % (head, self._next)))
-                self._next += 1
+            first = self._writer.next
+            self._writer.next += len(events)
+            self.taken += len(events)
+            rows: list[Row] = [
+                (seq, type_, source, b"%b%d}}" % (head, seq)) for seq, (type_, source, head) in enumerate(events, first)
+            ]
             done = self._writer.submit(work, rows)
-        try:
-            await asyncio.shield(done)
-        except (sqlite3.Error, OSError) as error:
-            raise NotWritten(str(error)) from error
-        kept = self._state.setdefault(plugin, {})
-        for key, encoded in changes.items():
-            if encoded is None:
-                kept.pop(key, None)
-            else:
-                kept[key] = msgspec.json.decode(encoded)
+        done.add_done_callback(written)
+        await _finished(done)
 
     def state(self, plugin: str) -> dict[str, Any]:
         """Return what a plugin has committed; the very dictionary, which follows what it commits."""
@@ -181,8 +179,7 @@ class Journal:
         """Note that a sink has got all up to a number. It is written down soon."""
         self._cursors[sink] = seq
         self._moved.add(sink)
-        if time.monotonic() - self._saved_at > CURSORS_EVERY:
-            self._save_cursors()
+        self._save_soon()
 
     def watch(self, sink: str, wanted: Wanted | None) -> None:
         """Count what a sink loses when old events are dropped before it got them; None ends that."""
@@ -193,12 +190,15 @@ class Journal:
 
     def losses(self) -> dict[str, int]:
         """Return how many events each sink has lost since the last time that this was asked."""
-        lost, self._lost = self._lost, {}
+        with self._writer.lock:
+            lost, self._lost = self._lost, {}
         return lost
 
     def asides(self) -> list[Aside]:
         """Return the databases that were set aside since the last time that this was asked."""
-        found, self._writer.aside = self._writer.aside, []
+        found = []
+        while self._writer.file.aside:
+            found.append(self._writer.file.aside.pop(0))
         return found
 
     @property
@@ -226,7 +226,7 @@ class Journal:
     async def bury(self, sink: str, records: Iterable[Record], reason: str) -> None:
         """Keep events that a sink's receiver will never accept. Raises ``NotWritten``."""
         rows = [
-            (sink, record.seq, time.time(), reason[:1000], record.type, record.source, record.json)
+            (sink, record.seq, time.time(), _storable(reason[:1000]), record.type, record.source, record.json)
             for record in records
         ]
 
@@ -261,23 +261,29 @@ class Journal:
     async def _job(self, work: Callable[[sqlite3.Connection], object]) -> None:
         with self._writer.lock:
             done = self._writer.submit(work)
-        try:
-            await asyncio.shield(done)
-        except (sqlite3.Error, OSError) as error:
-            raise NotWritten(str(error)) from error
+        await _finished(done)
+
+    def _save_soon(self) -> None:
+        if self._saving is None:
+            self._saving = self._writer.loop.call_later(CURSORS_EVERY, self._save_cursors)
 
     def _save_cursors(self) -> None:
-        self._saved_at = time.monotonic()
-        moved = [(sink, self._cursors[sink]) for sink in self._moved if sink in self._cursors]
+        self._saving = None
+        moved = [(sink, self._cursors[sink]) for sink in self._moved]
         self._moved.clear()
-        if moved:
-            with self._writer.lock:
-                done = self._writer.submit(
-                    lambda connection: connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", moved)
-                )
-            done.add_done_callback(
-                lambda done: self._moved.update(sink for sink, _ in moved) if _failed(done) else None
+        if not moved:
+            return
+
+        def written(done: "asyncio.Future[object]") -> None:
+            if _failed(done) and not self._writer.closed:
+                self._moved.update(sink for sink, _ in moved)
+                self._save_soon()
+
+        with self._writer.lock:
+            done = self._writer.submit(
+                lambda connection: connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", moved)
             )
+        done.add_done_callback(written)
 
     def _changed(self) -> None:
         for waiter in self._waiters:
@@ -286,22 +292,51 @@ class Journal:
 
     def _begin_anew(self, highest: int) -> None:
         """Number what follows above all that a lost journal may have given out. Called in the writer's thread."""
-        who = msgspec.structs.replace(self._who, generation=self._who.generation + 1)
-        if self._directory is not None:
+        who = self._who.next_journal(highest)
+        if self._directory is not None and who.agent_id:
             identity.save(self._directory, who)
         self._who = who
         with self._writer.lock:
-            before = self._next
-            self._next = max(who.generation * identity.GENERATION, highest, self._next) + 1
-            self._first += self._next - before
+            self._writer.next = max(self._writer.next, highest + 1, who.first + 1)
+
+    def _found(self, connection: sqlite3.Connection) -> None:
+        """Go on from what a database has. Called in the writer's thread, but for the first."""
+        cursors = dict(connection.execute("SELECT sink, seq FROM cursors"))
+        state = connection.execute("SELECT plugin, key, value FROM state").fetchall()
+        with self._writer.lock:
+            for sink, seq in cursors.items():
+                self._cursors.setdefault(sink, seq)
+            for plugin, key, value in state:
+                with contextlib.suppress(msgspec.DecodeError):
+                    self._state.setdefault(plugin, {}).setdefault(key, msgspec.json.decode(value))
 
     def _count_losses(self, gone: Sequence[tuple[int, str, str]]) -> None:
         for sink, wanted in list(self._watching.items()):
             cursor = self._cursors.get(sink, 0)
             lost = sum(seq > cursor and wanted(type_, source) for seq, type_, source in gone)
             if lost:
-                self._lost[sink] = self._lost.get(sink, 0) + lost
+                with self._writer.lock:
+                    self._lost[sink] = self._lost.get(sink, 0) + lost
 
 
 def _failed(done: "asyncio.Future[object]") -> bool:
     return done.cancelled() or done.exception() is not None
+
+
+async def _finished(done: "asyncio.Future[object]") -> None:
+    try:
+        await asyncio.shield(done)
+    except Exception as error:
+        raise NotWritten(str(error)) from error
+
+
+def _text(key: object) -> str:
+    """Return a key of a plugin's state. Raises ``TypeError`` for what is none."""
+    if not isinstance(key, str) or _storable(key) != key:
+        raise TypeError(f"state: expected texts as keys; found {key!r}")
+    return key
+
+
+def _storable(text: str) -> str:
+    """Return a text without what UTF-8 does not have."""
+    return text.encode(errors="replace").decode()

@@ -2,13 +2,15 @@
 
 import asyncio
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from agentd.events.envelope import Record
-from agentd.store import database
+from agentd.store import database, salvage
 from agentd.store.writer import Writer
 
 FETCH = 1000
@@ -60,10 +62,14 @@ class Reader:
             return self._chosen(after, connection.execute(query, (after, FETCH)), wanted, events, size)
 
         def read() -> Found:
+            durable = self._writer.durable
             found = self._with_connection(ask, Found([], after))
             if found.reached == after and self._writer.problem:
-                waiting = [(*row, crc32(row[3])) for row in self._writer.waiting() if row[0] > after]
-                return self._chosen(after, waiting[:FETCH], wanted, events, size)
+                rows = self._writer.waiting()
+                if self._writer.durable == durable:  # nothing came between that was asked for too early
+                    first = bisect_right(rows, after, key=itemgetter(0))
+                    waiting = [(*row, crc32(row[3])) for row in rows[first : first + FETCH]]
+                    return self._chosen(after, waiting, wanted, events, size)
             return found
 
         return await self._in_thread(read)
@@ -111,23 +117,26 @@ class Reader:
 
     def _with_connection(self, ask: Callable[[sqlite3.Connection], Answer], otherwise: Answer) -> Answer:
         """Ask the database; return something else where it does not answer."""
-        writer = self._writer
+        file = self._writer.file
         try:
-            if writer.path is None:
-                with writer.using:
-                    return ask(writer.connection) if writer.connection is not None else otherwise
-            if self._connection is None or self._opened != writer.opened:
+            if file.path is None:
+                with file.using:
+                    return ask(file.connection) if file.connection is not None else otherwise
+            if self._connection is None or self._opened != file.opened:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection = None
-                if not writer.opened:
+                if not file.opened:
                     return otherwise
-                self._opened = writer.opened
-                self._connection = database.reader(writer.path)
+                self._opened = file.opened
+                self._connection = database.reader(file.path)
             return ask(self._connection)
-        except sqlite3.Error as error:
+        except database.ERRORS as error:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
             if database.damaged(error):
-                writer.suspect(error)
+                self._writer.suspect(error, self._opened)
             return otherwise
 
     def _chosen(
@@ -135,14 +144,15 @@ class Reader:
     ) -> Found:
         records: list[Record] = []
         for seq, type_, source, data, crc in rows:
-            if wanted is None or wanted(type_, source):
+            if not salvage.sound(seq, type_, source, data, crc):
+                self.broken += 1
+                if seq > self._writer.durable:  # no number of an event: what lies behind it must not be passed over
+                    continue
+            elif wanted is None or wanted(type_, source):
                 size -= len(data)
                 if records and size < 0:
                     break
-                if crc32(data) == crc:
-                    records.append(Record(seq, type_, source, data))
-                else:
-                    self.broken += 1
+                records.append(Record(seq, type_, source, data))
             reached = seq
             if len(records) >= events:
                 break

@@ -1,5 +1,6 @@
 """How much is kept: the oldest events go when the journal is too large, or they are too old."""
 
+import logging
 import os
 import sqlite3
 import time
@@ -9,8 +10,13 @@ from typing import NamedTuple
 
 from agentd.store import database
 
+log = logging.getLogger(__name__)
+
 CHUNK = 1000
 """Rows that are deleted at once, so that what is to be written never waits for long."""
+
+DEAD_SHARE = 4
+"""What part of the file dead letters may take when it is full: one in so many."""
 
 SPARE = 64
 """Free pages that the file may have before it is made smaller."""
@@ -57,15 +63,24 @@ class Retention:
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
         )
         self.used = page * (pages - free)
+        excess = self.used - self._size
+        if excess > 0 and self._thin_out_dead_letters(connection):
+            return True
         oldest = connection.execute(
-            "SELECT seq, type, source, stored FROM events ORDER BY seq LIMIT ?", (CHUNK,)
+            "SELECT seq, type, source, stored, length(data) FROM events ORDER BY seq LIMIT ?", (CHUNK,)
         ).fetchall()
-        bound = oldest[-1][0] if oldest and self.used > self._size else 0
+        bound = 0
+        for seq, _, _, _, length in oldest:
+            if excess <= 0:
+                break
+            bound, excess = seq, excess - max(1, length or 0)
         if self._synchronised() is not False:
             cutoff = time.time() - self._age
             # Rows from a time when the clock was wrong are as old as a later one says, at least.
-            bound = max([bound, *(seq for seq, _, _, stored in oldest if 0 < stored < cutoff)])
-        gone = [(seq, type_, source) for seq, type_, source, _ in oldest if seq <= bound]
+            aged = (seq for seq, _, _, stored, _ in oldest if isinstance(stored, float) and 0 < stored < cutoff)
+            bound = max([bound, *aged])
+        # Of a damaged row, anything may be anything.
+        gone = [(seq, str(type_), str(source)) for seq, type_, source, _, _ in oldest if seq <= bound]
         if gone:
             with database.transaction(connection):
                 connection.execute("DELETE FROM events WHERE seq <= ?", (bound,))
@@ -73,3 +88,16 @@ class Retention:
         if free > SPARE:
             connection.execute(f"PRAGMA incremental_vacuum({8 * SPARE})").fetchall()
         return bool(gone) or free > SPARE
+
+    def _thin_out_dead_letters(self, connection: sqlite3.Connection) -> bool:
+        """Forget the oldest dead letters where all take more than a quarter: they must not drive out the events."""
+        (size,) = connection.execute("SELECT total(length(data)) FROM dead").fetchone()
+        if size <= self._size / DEAD_SHARE:
+            return False
+        with database.transaction(connection):
+            connection.execute(
+                "DELETE FROM dead WHERE number IN (SELECT number FROM dead ORDER BY number LIMIT 1 + "
+                "(SELECT count(*) FROM dead) / 10)"
+            )
+        log.warning("journal: the oldest dead letters were dropped: all took more than a quarter of its size")
+        return True

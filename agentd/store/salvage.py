@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from agentd.store import database
+from agentd.store.identity import LAST
+
 TABLES = {
     "cursors": ("sink", "seq"),
     "state": ("plugin", "key", "value"),
@@ -16,8 +19,21 @@ TABLES = {
 }
 """The tables and columns that are saved, in the order of their worth."""
 
+KEYS = {"cursors": 1, "state": 2, "dead": 1, "events": 1}
+"""How many columns are the key of each."""
+
+TYPES = {
+    "cursors": (str, int),
+    "state": (str, str, bytes),
+    "dead": (int, str, int, float, str, str, str, bytes),
+    "events": (int, str, str, float, int, bytes),
+}
+
 MOST = 50_000
 """Rows of a table that are saved at most: it is done while events wait in memory."""
+
+LARGEST = 32 << 20
+"""Bytes of a table that are saved at most: they are in memory for a while."""
 
 
 @dataclass(slots=True)
@@ -30,7 +46,7 @@ class Salvaged:
     def highest(self) -> int:
         """The highest sequence number that was seen."""
         numbers = [row[0] for row in self.rows.get("events", ())] + [row[1] for row in self.rows.get("cursors", ())]
-        return max((number for number in numbers if isinstance(number, int)), default=0)
+        return max(numbers, default=0)
 
     def restore(self, connection: sqlite3.Connection) -> None:
         """Write what was saved into a new database."""
@@ -39,44 +55,67 @@ class Salvaged:
             marks = ", ".join("?" * len(columns))
             # Both are of the table above.
             insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
-            for row in rows:
-                with contextlib.suppress(sqlite3.IntegrityError):  # of a type that the table does not take
-                    connection.execute(insert, row)
+            connection.executemany(insert, rows)
 
     def __str__(self) -> str:
         counts = [f"{len(rows)} {name}" for name, rows in self.rows.items() if rows]
         return "what could be saved: " + (", ".join(counts) or "nothing")
 
 
+def sound(seq: int, type: object, source: object, data: object, crc: object) -> bool:
+    """Say whether an event is as it was written down, and where: its envelope ends with its number."""
+    return (
+        isinstance(data, bytes)
+        and crc32(data) == crc
+        and data.endswith(b":%d}}" % seq)
+        and isinstance(type, str)
+        and isinstance(source, str)
+    )
+
+
 def salvage(path: Path) -> Salvaged:
-    """Return what can be read of a database; of a newer agent's, the tables that are known."""
+    """Return what can be read of a database; of a newer agent's, the tables that are known.
+
+    Raises ``sqlite3.Error`` where the file cannot be looked into now, but may be later.
+    """
     saved = Salvaged()
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-    except sqlite3.Error:
+        connection = database.reader(path)
+    except database.ERRORS as error:
+        if database.code(error) in database.NOT_NOW:
+            raise
         return saved
     with contextlib.closing(connection):
         for table, columns in TABLES.items():
-            rows = list(_rows(connection, table, columns))
-            if table == "events":
-                rows = sorted({row[0]: row for row in rows if _whole(row)}.values())
-            saved.rows[table] = rows
+            rows = {row[: KEYS[table]]: row for row in _rows(connection, table, columns) if _whole(table, row)}
+            saved.rows[table] = sorted(rows.values())
     return saved
 
 
 def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    # From both ends: a broken page hides what lies behind it, not what lies before.
-    order = ("DESC", "ASC") if table == "events" else ("",)
-    for direction in order:
-        by = f"ORDER BY seq {direction}" if direction else ""
+    # From both ends, the newest first: a broken page hides what lies behind it, not what lies before.
+    left = LARGEST
+    for direction in ("DESC", "ASC"):
+        by = ", ".join(f"{column} {direction}" for column in columns[: KEYS[table]])
         try:
-            # All three are of the tables above.
-            query = f"SELECT {', '.join(columns)} FROM {table} {by} LIMIT {MOST}"  # noqa: S608
-            yield from connection.execute(query)
-        except (sqlite3.Error, OverflowError, UnicodeDecodeError):
+            # All are of the tables above.
+            query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by} LIMIT {MOST}"  # noqa: S608
+            for row in connection.execute(query):
+                yield row
+                left -= sum(len(value) for value in row if isinstance(value, bytes))
+                if left < 0:
+                    return
+        except database.ERRORS as error:
+            if database.code(error) in database.NOT_NOW:
+                raise
             continue
         return
 
 
-def _whole(row: tuple[Any, ...]) -> bool:
-    return isinstance(row[0], int) and isinstance(row[5], bytes) and crc32(row[5]) == row[4]
+def _whole(table: str, row: tuple[Any, ...]) -> bool:
+    """Say whether a row is what the table takes, and its number one that was given out."""
+    if tuple(map(type, row)) != TYPES[table]:
+        return False
+    if table == "events":
+        return sound(row[0], row[1], row[2], row[5], row[4])
+    return table != "cursors" or 0 <= row[1] <= LAST

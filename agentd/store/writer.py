@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from agentd.store import database, salvage
+from agentd.store import database
+from agentd.store.file import File
 
 log = logging.getLogger(__name__)
 
 LINGER = 0.01
 """Seconds for which what was emitted waits for more, so that one flush of the disk serves all."""
 
+UPKEEP_EVERY, IDLE_UPKEEP_EVERY = 1.0, 60.0
+"""Seconds between two looks at what is too much: while events come, and while none do."""
+
 RETRY = (0.5, 30.0)
 """Seconds between two attempts to write to a disk that refuses: at first, and at last."""
 
 INSERT = "INSERT INTO events (seq, type, source, stored, crc, data) VALUES (?, ?, ?, ?, ?, ?)"
 
+
+ROW = 200
+"""Bytes that an event takes in memory beside its envelope."""
 
 Row = tuple[int, str, str, bytes]
 """An event to be written down: number, type, source, envelope. A named tuple would take as long to make as all else."""
@@ -37,14 +44,6 @@ class Job(NamedTuple):
     done: "asyncio.Future[object] | None"
 
 
-class Aside(NamedTuple):
-    """A database that was set aside, and why."""
-
-    path: Path
-    reason: str
-    salvaged: salvage.Salvaged
-
-
 class Writer:
     """Writes from a thread of its own. A disk that refuses is tried again; what waits meanwhile has a limit."""
 
@@ -54,32 +53,28 @@ class Writer:
         *,
         memory: int,
         anew: Callable[[int], None],
+        found: Callable[[sqlite3.Connection], None],
         synchronised: Callable[[], bool | None],
         upkeep: Callable[[sqlite3.Connection], bool],
         changed: Callable[[], None],
     ) -> None:
-        """``anew`` is called with the highest number that a lost journal had, before the new one takes any; ``upkeep``
-        is called when there is nothing to write and says whether there is more of it to do; ``changed`` is
-        called on the event loop when something was written, or could not be.
+        """``anew`` is called with the highest number that a lost journal had, before the new one takes any; ``found``
+        with each database that was opened; ``upkeep`` from time to time, and says whether there is more of it to do;
+        ``changed`` on the event loop when something was written, or could not be.
         """
-        self.path = path
-        self.connection: sqlite3.Connection | None = None
+        self.file = File(path, anew, self._use)
         self.durable = 0
         """The highest number that was written down."""
-        self.opened = 0
-        """How often a database was opened: readers open theirs anew when this changes."""
+        self.next = 1
+        """The number of the next event. Whoever takes it holds ``lock``."""
         self.problem = ""
         """Why nothing can be written now; empty while all is well."""
         self.dropped = 0
         """Events for which there was no room in memory."""
-        self.aside: list[Aside] = []
-        """What was set aside and nobody was told of yet."""
         self.commits: deque[float] = deque(maxlen=10_000)
         """Seconds that the last transactions took; whoever tells of them takes them away."""
-        self.using = threading.Lock()
-        """Held while the connection is used: one in memory serves readers, too."""
         self._memory = memory
-        self._anew = anew
+        self._found = found
         self._synchronised = synchronised
         self._upkeep = upkeep
         self._changed = changed
@@ -91,22 +86,25 @@ class Writer:
         self._writing: Sequence[Row] = ()
         self._idle = False
         self._told = False
-        self._closing = False
+        self._closing = self._ended = False
+        self._due = 0.0
         self._thread = threading.Thread(target=self._run, name="agentd-journal", daemon=True)
 
     def open(self) -> None:
         """Open the database and start. Where the disk refuses, the thread goes on trying."""
-        with contextlib.suppress(sqlite3.Error, OSError):
-            self._connect()
+        try:
+            self.file.open()
+        except (*database.ERRORS, OSError) as error:
+            self._complain(error)
+            self.file.glance()
         self._thread.start()
 
     def put(self, row: Row) -> None:
         """Have an event written down. The caller holds ``lock``; takes a moment, from any thread."""
         self._rows.append(row)
-        self._bytes += len(row[3]) + 200
-        while self._bytes > self._memory:
-            self._bytes -= len(self._rows.popleft()[3]) + 200
-            self.dropped += 1
+        self._bytes += len(row[3]) + ROW
+        if self._bytes > self._memory:
+            self._trim()
         if self._idle:
             self._idle = False
             self._ready.notify()
@@ -126,21 +124,40 @@ class Writer:
         The future fails with ``sqlite3.Error`` or ``OSError`` where that is not possible now; it is not tried again.
         """
         done: asyncio.Future[object] = self.loop.create_future()
-        self._jobs.append(Job(work, rows, done))
-        self._idle = False
-        self._ready.notify()
+        if self._ended:
+            done.set_exception(sqlite3.OperationalError("the journal is closed"))
+        else:
+            self._add(Job(work, rows, done))
         return done
 
-    def suspect(self, error: sqlite3.Error) -> None:
-        """Note that a reader found the file damaged. From any thread."""
+    def suspect(self, error: Exception, opened: int) -> None:
+        """Note that a reader found the file damaged that was the ``opened``th. From any thread."""
 
         def work(_connection: sqlite3.Connection) -> None:
-            raise error
+            if self.file.opened == opened:  # else it has been replaced meanwhile
+                raise error
 
         with self.lock:
-            self._jobs.append(Job(work, (), None))
-            self._idle = False
-            self._ready.notify()
+            self._add(Job(work, (), None))
+
+    def _add(self, job: Job) -> None:
+        self._jobs.append(job)
+        self._idle = False
+        self._ready.notify()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be written."""
+        return self._closing
+
+    @property
+    def last(self) -> int:
+        """The number of the last event that readers can get."""
+        with self._ready:
+            for rows in (self._rows, self._writing) if self.problem else ():
+                if rows:
+                    return max(self.durable, rows[-1][0])
+            return self.durable
 
     def waiting(self) -> list[Row]:
         """Return the events that could not be written down yet, in their order; those that soon will be are none."""
@@ -159,89 +176,110 @@ class Writer:
     def _run(self) -> None:
         wait = RETRY[0]
         while True:
-            rows, jobs = self._take()
-            if not rows and not jobs and self._closing:
+            jobs = self._take()
+            if self._closing and not self._writing and not jobs:
                 break
             try:
-                if self.connection is None:
-                    self._connect()
-                self._write(rows, jobs)
+                self._write(self.file.connection or self.file.open(), jobs)
             except Exception as error:  # noqa: BLE001  # whatever it is, this thread goes on
-                self._refused(rows, jobs, error)
+                self._refused(jobs, error)
                 if self._closing:
                     break
                 self._pause(wait)
                 wait = min(2 * wait, RETRY[1])
             else:
                 wait = RETRY[0]
-        with self.using:
-            if self.connection is not None:
-                self.connection.close()
+        with self._ready:
+            self._ended = True
+            jobs, self._jobs = self._jobs, []
+        self._tell([(job, sqlite3.OperationalError("the journal is closed")) for job in jobs])
+        if self._rows:
+            log.error("journal: %d events could not be written down", len(self._rows))
+        with contextlib.suppress(sqlite3.Error):
+            self.file.close()
 
-    def _take(self) -> tuple[Sequence[Row], list[Job]]:
-        """Wait until there is something to do, and return it; nothing at the end."""
-        more = True
+    def _take(self) -> list[Job]:
+        """Wait until there is something to do, and take it: events into ``_writing``. Nothing is taken at the end."""
         while True:
+            self._keep_up()
             with self._ready:
-                if not (self._rows or self._jobs or self._closing):
+                if not self._urgent():
                     self._idle = True
-                    self._ready.wait(None if not more else 1.0)
+                    self._ready.wait(max(0.0, self._due - time.monotonic()))
                     self._idle = False
                 if self._rows and not self._jobs and not self._closing:
                     self._ready.wait(LINGER)  # a job ends it
-                if self._rows or self._jobs or self._closing:
-                    rows, self._rows = self._rows, deque()
+                if self._urgent():
+                    self._writing, self._rows, self._bytes = self._rows, deque(), 0
                     jobs, self._jobs = self._jobs, []
-                    self._writing, self._bytes = rows, 0
-                    return rows, jobs
-            more = self._kept_up()
+                    return jobs
 
-    def _kept_up(self) -> bool:
-        if self.connection is None:
-            return True
+    def _urgent(self) -> bool:
+        return bool(self._rows or self._jobs or self._closing or self.problem)
+
+    def _keep_up(self) -> None:
+        if self.file.connection is None or self.problem or time.monotonic() < self._due:
+            return
+        more = False
         try:
-            with self.using:
-                return self._upkeep(self.connection)
-        except sqlite3.Error as error:
-            self._refused((), [], error)
-            return True
+            with self.file.using:
+                more = self._upkeep(self.file.connection)
+        except Exception as error:  # noqa: BLE001  # as in _run
+            self._refused([], error)
+        self._due = time.monotonic() + (0.0 if more else IDLE_UPKEEP_EVERY)
 
-    def _write(self, rows: Sequence[Row], jobs: list[Job]) -> None:
-        assert self.connection is not None  # noqa: S101  # _run has seen to it
+    def _write(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         began = time.monotonic()
         stored = time.time() if self._synchronised() is not False else 0.0
-        everything = [*rows, *(row for job in jobs for row in job.rows)]
+        everything = [*self._writing, *(row for job in jobs for row in job.rows)]
         everything.sort()  # jobs and emitted events took their numbers in turns
-        with self.using, database.transaction(self.connection):
-            self.connection.executemany(
+        with self.file.using, database.transaction(connection):
+            if self.problem:
+                database.touch(connection)  # there may be nothing else that shows whether it is over
+            connection.executemany(
                 INSERT, [(seq, type_, source, stored, crc32(data), data) for seq, type_, source, data in everything]
             )
-            results = [job.work(self.connection) for job in jobs]
-        self.commits.append(time.monotonic() - began)
+            results = [job.work(connection) for job in jobs]
+        now = time.monotonic()
+        self.commits.append(now - began)
+        self._due = min(self._due, now + UPKEEP_EVERY)
         if self.problem:
             log.warning("journal: it can be written to again")
         with self._ready:
             self._writing = ()
             self.problem = ""
             if everything:
-                self.durable = everything[-1][0]
+                self.durable = max(self.durable, everything[-1][0])
         self._tell([(job, result) for job, result in zip(jobs, results, strict=True)])
 
-    def _refused(self, rows: Sequence[Row], jobs: list[Job], error: Exception) -> None:
-        if isinstance(error, sqlite3.Error) and database.damaged(error):
-            try:
-                self._set_aside(f"it is damaged: {error}")
-            except (sqlite3.Error, OSError) as further:
-                error = further
+    def _refused(self, jobs: list[Job], error: Exception) -> None:
+        try:
+            if isinstance(error, database.ERRORS) and self.file.path is not None:
+                if database.damaged(error):
+                    self.file.set_aside(f"it is damaged: {error}")
+                elif database.code(error) != sqlite3.SQLITE_FULL:
+                    self.file.close()  # one that was opened while it could only be read stays so
+        except Exception as further:  # noqa: BLE001  # as in _run
+            error = further
+        self._complain(error)
+        with self._ready:
+            self._rows.extendleft(reversed(self._writing))
+            self._bytes += sum(len(row[3]) + ROW for row in self._writing)
+            self._writing = ()
+            self._trim()
+        self._tell([(job, error) for job in jobs])
+
+    def _complain(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         if text != self.problem:
             log.error("journal: nothing can be written down: %s; events wait in memory, and it is tried again", error)
         with self._ready:
-            self._rows.extendleft(reversed(rows))
-            self._bytes += sum(len(row[3]) + 200 for row in rows)
-            self._writing = ()
             self.problem = text
-        self._tell([(job, error) for job in jobs])
+
+    def _trim(self) -> None:
+        while self._bytes > self._memory:
+            self._bytes -= len(self._rows.popleft()[3]) + ROW
+            self.dropped += 1
 
     def _pause(self, seconds: float) -> None:
         due = time.monotonic() + seconds
@@ -253,38 +291,18 @@ class Writer:
             if jobs:
                 self._tell([(job, sqlite3.OperationalError(self.problem)) for job in jobs])
 
-    def _connect(self) -> None:
-        try:
-            connection = database.connect(self.path)
-        except database.UnusableError as error:
-            self._set_aside(str(error))
-            connection = database.connect(self.path)
-        self.connection = connection
-        self.opened += 1
-        (highest,) = connection.execute("SELECT max(seq) FROM events").fetchone()
-        cursors = connection.execute("SELECT max(seq) FROM cursors").fetchone()
-        self.durable = max(self.durable, highest or 0, cursors[0] or 0)
-
-    def _set_aside(self, reason: str) -> None:
-        """Put the file away and begin a new one with what could be saved. Raises what the disk raises."""
-        if self.path is None:
-            return
-        with self.using:
-            if self.connection is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    self.connection.close()
-                self.connection = None
-            aside = database.set_aside(self.path)
-            saved = salvage.salvage(aside)
-            log.error("journal: %s was set aside as %s: %s; a new one is begun with %s",
-                      self.path, aside.name, reason, saved)  # fmt: skip
-            self.aside.append(Aside(aside, reason, saved))
-            connection = database.connect(self.path)
-            self._anew(saved.highest)
-            with database.transaction(connection):
-                saved.restore(connection)
-            self.connection = connection
-            self.opened += 1
+    def _use(self, connection: sqlite3.Connection) -> None:
+        """Go on from what a database has, and give what came before it could be opened numbers above its own."""
+        highest = database.highest(connection)
+        with self._ready:
+            self.durable = max(self.durable, highest)
+            rows = [*self._writing, *self._rows]
+            by = self.durable + 1 - rows[0][0] if rows else 0
+            if by > 0:
+                self._writing, self._rows = (), deque(_renumbered(row, row[0] + by) for row in rows)
+                self.next += by
+            self.next = max(self.next, self.durable + 1)
+        self._found(connection)
 
     def _tell(self, finished: Sequence[tuple[Job, object]] = ()) -> None:
         self._told = True
@@ -301,3 +319,8 @@ class Writer:
 
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self.loop.call_soon_threadsafe(told)
+
+
+def _renumbered(row: Row, seq: int) -> Row:
+    _, type_, source, data = row
+    return seq, type_, source, data[: data.rindex(b":")] + b":%d}}" % seq

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from agentd.config import SinkKeys
@@ -315,6 +316,32 @@ async def test_repeats_are_folded(tmp_path):
         await asyncio.sleep(0.05)
         assert sink.arrived == [1]
         assert world.journal.cursor(made.name) < world.journal.last  # what is held back is not yet delivered
+        await until(lambda: sink.arrived == [1, 4])
+
+
+async def test_an_envelope_that_is_none_is_set_aside(tmp_path):
+    """What no receiver could understand, as a plugin can make it by handing in raw JSON, holds up nothing."""
+    async with opened(tmp_path) as world:
+        await world.emit(1)
+        world.bus.emit(Event(type="test.raw", source="test", payload={"n": msgspec.Raw(b"{broken")}))
+        await world.emit(2)
+        sink = Scripted()
+        made = world.add(sink)
+        await until(lambda: sink.arrived == [1, 2])
+        await until(lambda: made.status().rejected == 1)
+        assert made.status().sent == 2
+
+
+async def test_a_jump_forgets_what_was_held_back(tmp_path):
+    """What waited to be folded is given up with all the rest, and a number beyond the last means the last."""
+    async with opened(tmp_path) as world:
+        sink = Scripted()
+        made = world.add(sink, condense=Condense(key=["type"], window=Duration(0.3)))
+        await world.emit(1, 2, 3)
+        await until(lambda: sink.arrived == [1])
+        made.rewind(10**9)
+        await asyncio.sleep(0.5)
+        await world.emit(4)
         await until(lambda: sink.arrived == [1, 4])
 
 

@@ -1,0 +1,123 @@
+"""The writer's thread: one transaction for many, failures that end, and what cannot happen at all."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from agentd.plugin import NotDurable
+from agentd.store import writer as module
+from agentd.store.retention import Limits
+
+
+async def test_many_share_a_transaction(lab):
+    """What is committed at once is flushed together, and each commit takes a flush, not a wait for company."""
+    journal = await lab.open()
+    await lab.commit(journal, 0)
+    journal.commit_durations()
+    await asyncio.gather(*(lab.commit(journal, number) for number in range(1, 101)))
+    assert len(journal.commit_durations()) < 10
+    assert await lab.numbers(journal) == list(range(101))
+    assert journal.commit_durations() == []
+
+
+async def test_a_commit_that_fails_leaves_nothing(lab, monkeypatch):
+    """Where a transaction fails, nothing of the commits in it is written, but what was emitted is when it works."""
+    journal = await lab.open()
+    await lab.commit(journal, 0)
+    real, broken = module.database.transaction, [True]
+
+    class Breaks:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def __enter__(self):
+            self.connection.execute("BEGIN IMMEDIATE")
+
+        def __exit__(self, *_):
+            self.connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(module.database, "transaction", lambda c: Breaks(c) if broken else real(c))
+    lab.emit(journal, 1)
+    with pytest.raises(NotDurable, match="I/O"):
+        await lab.commit(journal, 2, state={"x": 1})
+    with pytest.raises(NotDurable, match="I/O"):
+        await lab.commit(journal, 2, state={"x": 1})
+    assert await lab.numbers(journal) == [0, 1]
+    broken.clear()
+    await lab.until(lambda: not journal.problem)
+    await lab.commit(journal, 3)
+    assert await lab.numbers(journal) == [0, 1, 3]
+    assert journal.state("plugin") == {}
+
+
+async def test_emitting_never_waits_for_the_disk(lab, monkeypatch):
+    """While a transaction takes seconds, each emit takes a moment."""
+    journal = await lab.open()
+    await lab.commit(journal, 0)
+    gate, real = threading.Event(), module.crc32
+    monkeypatch.setattr(module, "crc32", lambda data: (gate.wait(5), real(data))[1])
+    lab.emit(journal, 1)
+    await asyncio.sleep(0.1)
+    slowest = 0.0
+    for number in range(2, 300):
+        began = time.perf_counter()
+        lab.emit(journal, number)
+        slowest = max(slowest, time.perf_counter() - began)
+    gate.set()
+    assert slowest < 0.5
+    await lab.until(lambda: journal.last == 300)
+    assert await lab.numbers(journal) == list(range(300))
+
+
+async def test_upkeep_is_done_under_load(lab):
+    """A journal that is written to without a pause stays within its size all the same."""
+    journal = await lab.open(limits=Limits(1 << 20, 1e9, 4 << 20))
+    for _ in range(70):
+        lab.emit(journal, *range(50), size=2000)
+        await asyncio.sleep(0.05)
+    await lab.until(lambda: journal.size <= 1 << 20, within=5)
+    assert (lab.folder / "journal.db").stat().st_size < 6 << 20
+    assert journal.dropped == 0
+
+
+async def test_a_failing_upkeep_does_not_stop_commits(lab, monkeypatch):
+    """Where looking after the size fails once, what is committed later is written nevertheless."""
+    journal = await lab.open()
+    failures = [sqlite3.OperationalError("disk I/O error"), TypeError("a bug")]
+    real = journal._retention.keep_up
+    monkeypatch.setattr(
+        journal._writer, "_upkeep", lambda c: (_ for _ in ()).throw(failures.pop()) if failures else real(c)
+    )
+    journal._writer._due = 0.0
+    lab.emit(journal, 1)
+    await lab.until(lambda: len(failures) < 2)
+    await lab.until(lambda: not journal.problem)
+    await lab.commit(journal, 2)
+    assert await lab.numbers(journal) == [1, 2]
+
+
+async def test_closing_writes_what_there_is(lab):
+    """What was emitted just before the end is there at the next start."""
+    journal = await lab.open()
+    lab.emit(journal, *range(5000))
+    journal = await lab.open()
+    assert await lab.numbers(journal) == list(range(5000))
+
+
+async def test_another_process_that_holds_the_database(lab):
+    """While somebody's shell has the database locked, events wait; they are written when it lets go."""
+    journal = await lab.open()
+    await lab.commit(journal, 0)
+    shell = sqlite3.connect(lab.folder / "journal.db", isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    with pytest.raises(NotDurable, match="locked"):
+        await lab.commit(journal, 1)
+    lab.emit(journal, 2)
+    shell.execute("ROLLBACK")
+    shell.close()
+    await lab.until(lambda: not journal.problem and journal.last == 3)
+    assert await lab.numbers(journal) == [0, 2]
