@@ -60,6 +60,7 @@ __all__ = [
     "Plugin",
     "Principal",
     "Record",
+    "Refused",
     "Regex",
     "Reject",
     "Retry",
@@ -90,6 +91,12 @@ T = TypeVar("T")
 
 class NoData(Exception):
     """Raised by a collector for whose subject this machine simply lacks the thing (no such device, kernel too old)."""
+
+
+class Refused(NoData):
+    """Raised where the machine has the thing, but this process may not ask for it. Said once in the log: the text names
+    what grants it.
+    """
 
 
 class UnknownCollectorError(LookupError):

@@ -324,12 +324,13 @@ def from_file(file: Path) -> list[str]:
     for optional, name in re.findall(r"^\s*EnvironmentFile=(-?)(\S+)", text, re.MULTILINE):
         try:
             variables |= assignments(Path(name).read_text())
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             if not optional:
-                click.echo(f"agentd: {name}, which {file} names, cannot be read: {error.strerror}", err=True)
-    for quoted in re.findall(r"^\s*Environment=(.*)$", text, re.MULTILINE):
-        variables |= dict(word.split("=", 1) for word in shlex.split(quoted) if "=" in word)
+                why = getattr(error, "strerror", None) or error
+                click.echo(f"agentd: {name}, which {file} names, cannot be read: {why}", err=True)
     try:
+        for quoted in re.findall(r"^\s*Environment=(.*)$", text, re.MULTILINE):
+            variables |= dict(word.split("=", 1) for word in shlex.split(quoted) if "=" in word)
         return command_line(text, variables)
     except ValueError as error:
         fail(f"cannot understand the command line in {file}: {error}")

@@ -15,7 +15,7 @@ from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.workers import Workers
-from agentd.plugin import Collector, NoData
+from agentd.plugin import Collector, NoData, Refused
 
 Admitted = tuple[Frame, list[Rejection]]
 Status = Literal["ok", "no data", "failed", "timed out"]
@@ -129,7 +129,7 @@ class Slot:
                 return self._follow(self._admit(returned))
             result = self._admission.admit(returned)
         except NoData as reason:
-            self._conclude("no data", EMPTY, text_of(reason))
+            self._lack(reason)
         except ENDS as error:  # whatever a plugin raises is its own failure
             self._fail(error)
         else:
@@ -207,7 +207,7 @@ class Slot:
         elif task.cancelled():
             self._fail(asyncio.CancelledError("the run was cancelled"))
         elif isinstance(error, NoData):
-            self._conclude("no data", EMPTY, text_of(error))
+            self._lack(error)
         elif error is not None:
             self._fail(error)
         else:
@@ -236,6 +236,11 @@ class Slot:
         self._conclude("ok", frame)
         if rejections:
             self.reject(rejections)
+
+    def _lack(self, reason: NoData) -> None:
+        self._conclude("no data", EMPTY, text_of(reason))
+        if isinstance(reason, Refused):
+            self._say(logging.WARNING, "refused", f"nothing is told: {text_of(reason)}")
 
     def _fail(self, error: BaseException) -> None:
         text = described(error)

@@ -213,6 +213,7 @@ async def test_a_sink_that_is_away_shows_and_is_made_good(tmp_path):
             await until(healthy)
         finally:
             await runner.cleanup()
+
         async def told():
             _, found = await get(session, agent, "/events?type=sink.*")
             return [event["type"] for event in found["events"]][:2] == ["sink.connected", "sink.disconnected"]

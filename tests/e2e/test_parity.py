@@ -18,7 +18,7 @@ BY_VERSION = {
     r"node_filesystem_\w+\{.*\\040.*": "1.5 does not undo the kernel's escapes in names of devices",
     r'node_filesystem_\w+\{device="source of it".*': "the same series as agentd tells it, as 1.12 does",
     r'node_filesystem_\w+\{device="hanging".*': "1.9 brought the label device_error, and with it a mount that hangs",
-    r'node_filesystem_\w+\{.*mountpoint="/(?!FOLDER).*': "1.5 leaves out mounts whose series it would tell twice",
+    r'node_filesystem_\w+\{.*mountpoint="/(run|mnt|media)(/[^"]*)?".*': "Debian leaves these folders out by default",
     r'node_network_\w+_total\{device="lo"\}': "Debian has its own default for netdev, without lo",
     r"node_processes_state\{.*": "a state in which no process is at the moment has no series",
     r"node_memory_(KReclaimable|FileHugePages|FilePmdMapped|Hugetlb|SecPageTables|Balloon)_bytes": "told until 1.8",

@@ -11,7 +11,7 @@ import pytest
 from agentd.metrics.family import Family
 from agentd.metrics.slot import NAMED, Slot
 from agentd.metrics.workers import Workers
-from agentd.plugin import Collector, Config, Context, NoData
+from agentd.plugin import Collector, Config, Context, NoData, Refused
 
 LONG = 20.0
 """Seconds that nothing in these tests takes: a timeout that must not matter, and the patience of the tests."""
@@ -112,6 +112,19 @@ async def test_a_run_brings_families(slot_for, mode, caplog):
         assert slot.good is outcome
     assert slot.collector.calls == 3
     assert messages(caplog, logging.DEBUG) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_may_not_be_asked_is_said_once(slot_for, mode, caplog):
+    """A collector that lacks a right has no data, and the log names once what grants it."""
+
+    def work():
+        raise Refused("it takes the drop-in read-all.conf")
+
+    slot = slot_for(mode, work)
+    for _ in range(3):
+        assert (await run(slot)).status == "no data"
+    assert messages(caplog, logging.WARNING) == ["nothing is told: it takes the drop-in read-all.conf"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,9 +3,10 @@
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, NoData, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, NoData, Refused, counter, gauge, hookimpl
 
 MEBIBYTE = 1 / 2**20
 MILLIWATT = 0.001
@@ -97,6 +98,8 @@ class Gpu(Collector[Config]):
         except self._nvml.NVMLError as error:
             absent = (self._nvml.NVML_ERROR_LIBRARY_NOT_FOUND, self._nvml.NVML_ERROR_DRIVER_NOT_LOADED)
             if getattr(error, "value", None) in absent:
+                if Path("/dev/nvidiactl").exists() and not os.access("/dev/nvidiactl", os.R_OK | os.W_OK):
+                    raise Refused("asking the GPUs takes the drop-in gpu.conf, which grants their devices") from None
                 raise NoData("there is no driver of NVIDIA") from None
             raise
         self._begun = True

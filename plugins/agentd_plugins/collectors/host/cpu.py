@@ -1,8 +1,8 @@
 """Time that each CPU spent in each mode, from /proc/stat, and what CPUs are like, from /proc/cpuinfo and /sys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
-from agentd.plugin import Collector, Config, Family, Labels, Layout, Regex, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, Labels, Layout, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _cpuinfo, _topology
 from agentd_plugins.collectors.host._filters import given
 from agentd_plugins.collectors.host._parsed import parsed
@@ -77,8 +77,18 @@ class Cpu(Collector[CpuConfig]):
     _lasting: tuple[float, ...] = ()
     _layout = Layout()
 
-    def collect(self) -> Sequence[Family]:
+    def __init__(self, config: CpuConfig | None = None, context: Context | None = None) -> None:
+        super().__init__(config, context)
+        options = self.config
+        self._flags, self._bugs = given(options.info_flags_include), given(options.info_bugs_include)
+        self._info = options.info or bool(self._flags or self._bugs)
+
+    def collect(self) -> Sequence[Family] | Awaitable[Sequence[Family]]:
         """Return the times and throttle counts of this moment, and what the last survey found."""
+        # To tell how fast each is clocked, kernels before 5.17 wait for every CPU.
+        return self.in_worker(self._collect) if self._info else self._collect()
+
+    def _collect(self) -> Sequence[Family]:
         before, self._ticks = self._ticks, forward(self._ticks, parsed(self.host, "stat", parse))
         if columns(self._ticks) != columns(before):
             self._surveyed = NEVER
@@ -94,15 +104,15 @@ class Cpu(Collector[CpuConfig]):
             guests += times[len(MODES) :]
         throttled = map(float, counts)  # type: ignore[arg-type]  # there is no None in them
         frame = self._layout.fill([*seconds, *(guests if self.config.guest else ()), *self._lasting, *throttled])
-        return [*frame, self.frequency(parsed(self.host, "cpuinfo", hertz))] if self.config.info else frame
+        return [*frame, self.frequency(parsed(self.host, "cpuinfo", hertz))] if self._info else frame
 
     def _survey(self) -> list[int | None]:
         """Find out what stays as it is while the same CPUs run; return how often they were throttled by now."""
         # Reading all of this each time would cost more than all the rest, and cpuinfo may wait for every CPU.
         self._surveyed = NEVER
         host, config = self.host, self.config
-        flags, bugs = given(config.info_flags_include), given(config.info_bugs_include)
-        cpus = parsed(host, "cpuinfo", _cpuinfo.parse) if config.info or flags or bugs else {}
+        flags, bugs = self._flags, self._bugs
+        cpus = parsed(host, "cpuinfo", _cpuinfo.parse) if self._info else {}
         first = next(iter(cpus.values()), {})
         lasting = [
             self.info({(cpu, *(_cpuinfo.field(fields, name) for name in INFO)): 1.0 for cpu, fields in cpus.items()}),

@@ -43,7 +43,7 @@ class Lnstat(Collector[Config]):
         try:
             return parse(self.host.proc(f"net/stat/{file}"))
         except PermissionError:
-            self._say(file, "reading it needs root or CAP_DAC_READ_SEARCH")
+            self._say(file, "reading it takes the drop-in read-all.conf, or root")
         except OSError:  # its module was unloaded meanwhile
             pass
         except ValueError as error:

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -78,16 +79,36 @@ class Perf(Collector[PerfConfig]):
         self._sysfs = Sysfs(self.host, self.log)
         self._counters: list[Open] = []
         self._opened = False
+        self._stopped = False
+        self._using = threading.Lock()
+
+    async def start(self) -> None:
+        """Begin to count at the first collection."""
+        self._stopped = False
 
     async def stop(self) -> None:
-        """Close the counters."""
+        """Close the counters; a collection that is under way does so at its end, lest it reads somebody else's file."""
+        self._stopped = True
+        if self._using.acquire(blocking=False):
+            self._close()
+            self._using.release()
+
+    def collect(self) -> list[Family]:
+        """Return how often each event was counted so far."""
+        with self._using:
+            try:
+                return self._collect()
+            finally:
+                if self._stopped:
+                    self._close()
+
+    def _close(self) -> None:
         for each in self._counters:
             os.close(each.descriptor)
         self._counters = []
         self._opened = False
 
-    def collect(self) -> list[Family]:
-        """Return how often each event was counted so far."""
+    def _collect(self) -> list[Family]:
         if not self._opened:
             try:
                 self._begin(self.opener())
@@ -111,6 +132,8 @@ class Perf(Collector[PerfConfig]):
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2  # the agent needs the rest for everything else
         for cpu in self._cpus():
             for type_, number, metric in events:
+                if self._stopped:
+                    return
                 try:
                     if len(self._counters) >= room:
                         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

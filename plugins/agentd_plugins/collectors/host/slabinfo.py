@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from agentd.plugin import Collector, Config, Context, Family, NoData, Regex, gauge, hookimpl
+from agentd.plugin import Collector, Config, Context, Family, NoData, Refused, Regex, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter
 from agentd_plugins.collectors.host._parsed import parsed
 
@@ -37,7 +37,6 @@ class Slabinfo(Collector[SlabinfoConfig]):
     def __init__(self, config: SlabinfoConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         self._filters = (Filter(self.config.slabs_exclude), Filter(None, self.config.slabs_include))
-        self._refused = False
 
     def collect(self) -> list[Family]:
         """Return the five numbers of each cache that the options ask for."""
@@ -53,10 +52,7 @@ class Slabinfo(Collector[SlabinfoConfig]):
         except FileNotFoundError:
             raise NoData("the kernel does not list its slab caches") from None
         except PermissionError:
-            if not self._refused:
-                self._refused = True
-                self.log.warning("slab caches are left out: reading them takes the drop-in read-all.conf, or root")
-            raise NoData("reading slabinfo takes the drop-in read-all.conf, or root") from None
+            raise Refused("reading slabinfo takes the drop-in read-all.conf, or root") from None
 
     def _ignores(self, name: str) -> bool:
         return any(names.ignores(name) for names in self._filters)

@@ -1,5 +1,6 @@
 """TCP connections by state, and what waits in them, from the kernel over netlink or from /proc/net/tcp and tcp6."""
 
+import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +11,10 @@ STATES = (
     "unknown established syn_sent syn_recv fin_wait1 fin_wait2 time_wait close close_wait last_ack listen closing"
 ).split()
 """The states in the order of their numbers (net/tcp_states.h)."""
+
+
+UNSUPPORTED = frozenset((errno.EPERM, errno.EACCES, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ENOENT))
+"""What a kernel answers that will not list sockets the next time either."""
 
 
 class Tcpstat(Collector[Config]):
@@ -42,6 +47,8 @@ class Tcpstat(Collector[Config]):
             try:
                 return self._told(self._diagnosis.tcp())
             except OSError as error:
+                if error.errno not in UNSUPPORTED:  # of this moment: too many open files, say
+                    return self._told(self._listed())
                 self._asks = False
                 self.log.warning(
                     "sockets are read from /proc/net/tcp, which takes longer and does not know how many connections a "

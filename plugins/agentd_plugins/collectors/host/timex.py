@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections.abc import Callable
 
-from agentd.plugin import Collector, Config, Family, NoData, counter, gauge, hookimpl
+from agentd.plugin import Collector, Config, Family, Refused, counter, gauge, hookimpl
 
 TIME_ERROR = 5
 """What adjtimex returns where the clock follows no reference (linux/timex.h)."""
@@ -102,7 +102,7 @@ class Timex(Collector[Config]):
             self._ask = self._ask or adjtimex()
             state, now = self._ask()
         except PermissionError:  # reading needs no right: a filter of system calls forbids it
-            raise NoData("the agent may not call adjtimex: its filter of system calls forbids it") from None
+            raise Refused("calling adjtimex takes the drop-in clock.conf: a filter of calls forbids it") from None
         return self._families(state, now)
 
     def _families(self, state: int, now: Answer) -> list[Family]:

@@ -1,8 +1,12 @@
 """The collector perf."""
 
+import asyncio
 import errno
 import os
+import threading
+import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -173,3 +177,29 @@ async def test_the_kernel_counts_switches():
     assert first.samples.keys() == second.samples.keys()
     assert sum(second.samples.values()) > sum(first.samples.values())
     await perf.stop()
+
+
+def test_stopping_amid_opening_leaves_no_descriptor_open():
+    """What a collection opens after the agent has stopped waiting for it is closed at its end."""
+    began, opened = threading.Event(), []
+
+    def slow(*_event):
+        began.set()
+        time.sleep(0.01)
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+        return opened[-1]
+
+    perf = Perf()
+    perf.opener = lambda: slow
+    thread = threading.Thread(target=_quiet, args=(perf,))
+    thread.start()
+    began.wait(5)
+    asyncio.run(perf.stop())
+    thread.join(5)
+    assert opened
+    assert not any(Path(f"/proc/self/fd/{number}").exists() for number in opened)
+
+
+def _quiet(perf):
+    with suppress(NoData):
+        perf.collect()

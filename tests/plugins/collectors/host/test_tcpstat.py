@@ -99,6 +99,19 @@ def test_collect_reads_files_where_the_kernel_does_not_answer(tmp_path, caplog, 
     assert len(caplog.records) == 1
 
 
+def test_an_error_of_the_moment_is_none_for_good(tmp_path):
+    """Where descriptors have run out, the files are read this time, and the kernel is asked again the next."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tcp").write_text("  sl\n")
+    kernel = Kernel(refuses=errno.EMFILE)
+    asking = collector(kernel, procfs=str(tmp_path))
+    assert asking.collect() == []
+    kernel.refuses = None
+    kernel.answers = [[], []]
+    asking.collect()
+    assert len(kernel.requests) == 2
+
+
 def test_collect_asks_only_about_its_own_machine(tmp_path):
     """Where sysfs is elsewhere, the files alone tell, those of IPv6 as well."""
     (tmp_path / "net").mkdir()
