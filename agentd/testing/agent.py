@@ -64,9 +64,14 @@ class AgentProcess:
         """End it as the service manager does."""
         await self._end(signal.SIGTERM)
 
-    async def _end(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
+
+    async def _end(self, number: signal.Signals) -> None:
+        self.send(number)
+        if self._process is not None:
             await self._process.wait()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -259,6 +260,84 @@ async def test_the_agent_tells_what_becomes_of_its_plugins(tmp_path):
             return await told() == expected
 
         await until(all_told)
+
+
+PLUGIN = """
+from agentd.plugin import Collector, Config, Event, gauge, hookimpl
+
+class Counter(Collector[Config]):
+    name = "counter"
+    rounds = gauge("counter_rounds", "How often it was asked, over all lives of the agent.")
+
+    async def collect(self):
+        rounds = self.state.get("rounds", 0) + 1
+        self.emit("counter.seen", {"rounds": rounds})
+        await self.commit([self.event("counter.counted", {"rounds": rounds}, target="r1")], {"rounds": rounds})
+        return [self.rounds(rounds)]
+
+@hookimpl
+def agentd_collectors():
+    return [Counter]
+
+@hookimpl
+def agentd_event(event):
+    if event.type == "secret.told":
+        return False
+    if event.type == "counter.seen":
+        return Event(type="counter.noticed", source=event.source, payload=event.payload)
+    if event.type == "broken.hook":
+        raise RuntimeError("this hook cannot count")
+    return None
+"""
+
+
+async def test_a_plugin_emits_commits_and_keeps_its_state(tmp_path):
+    """Events and state of a plugin outlive a kill; hooks change and drop events, and one that fails is skipped."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "counter.py").write_text(PLUGIN)
+    configuration = f'[agent]\nplugin_dirs = ["{tmp_path}/plugins"]\n[collectors]\nenable = ["counter"]\n'
+    agent = AgentProcess(tmp_path, configuration)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+
+        async def ask():
+            async with session.get(f"http://127.0.0.1:{agent.port}/metrics?collect[]=counter") as response:
+                text = await response.text()
+            return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("counter_rounds "))
+
+        await agent.start(session)
+        first = await ask()
+        await agent.kill()
+        await agent.start(session)
+        try:
+            assert await ask() > first
+            for type_ in ("secret.told", "broken.hook"):
+                await post(session, agent, json.dumps({"type": type_}).encode())
+            _, found = await get(session, agent, "/events?type=counter.*,secret.*,broken.*")
+            types = [event["type"] for event in found["events"]]
+            assert {"counter.counted", "counter.noticed", "broken.hook"} == set(types)
+            counted = [event for event in found["events"] if event["type"] == "counter.counted"]
+            assert [event["payload"]["rounds"] for event in reversed(counted)] == list(range(1, len(counted) + 1))
+            assert (counted[0]["source"], counted[0]["target"]) == ("collectors.counter", "r1")
+            assert agent.log.read_text().count("this hook cannot count") == 1
+        finally:
+            await agent.stop()
+
+
+async def test_a_log_file_that_is_moved_away_is_opened_anew(tmp_path):
+    """After SIGHUP, as logrotate sends it, events go into a new file."""
+    async with running(tmp_path, to_file(tmp_path)) as (agent, session):
+        file = tmp_path / "events.jsonl"
+
+        async def arrived(type_):
+            return file.exists() and type_.encode() in file.read_bytes()
+
+        await post(session, agent, b'{"type": "before.it"}')
+        await until(lambda: arrived("before.it"))
+        file.rename(tmp_path / "events.jsonl.1")
+        agent.send(signal.SIGHUP)
+        await post(session, agent, b'{"type": "after.it"}')
+        await until(lambda: arrived("after.it"))
+        assert b"before.it" not in file.read_bytes()
 
 
 async def test_two_agents_do_not_share_a_state_directory(tmp_path):

@@ -1,7 +1,9 @@
 """Deliveries: what becomes of events when their sink is slow, dead, lying or picky."""
 
 import asyncio
+import gc
 import logging
+import tracemalloc
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -381,3 +383,43 @@ async def test_troubles_are_told_as_events_once(tmp_path):
         found = await world.journal.read(0)
         told = [record.type for record in found.records if record.source == "sinks.scripted"]
         assert told == ["sink.connected", "sink.disconnected", "sink.connected"]
+
+
+async def test_memory_stays_flat_while_a_sink_never_answers(tmp_path, monkeypatch):
+    """Hundreds of attempts that are given up, as in an hour, with events coming all the while, cost no memory."""
+    monkeypatch.setattr(delivery, "FAILURES", 10**9)  # the breaker would spare it most of them
+    monkeypatch.setattr(delivery, "LONGEST_WAIT", 0.001)
+
+    async def silent(_events):
+        await asyncio.sleep(3600)
+
+    async with opened(tmp_path) as world:
+        sink = Scripted(*[silent] * 100_000)
+        sink.batches = Forgetful()
+        world.add(sink, timeout=Duration(0.002))
+        await world.emit(*range(600))
+
+        async def attempts(number):
+            for n in range(number):
+                world.bus.emit(Event(type="test.number", source="test", payload={"n": n, "text": "x" * 1000}))
+                await asyncio.sleep(0.005)
+
+        await attempts(100)
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        await attempts(400)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert sink.script[:1] == [silent]
+        assert len(sink.script) < 99_900
+        assert after - before < 200_000
+        sink.script.clear()
+
+
+class Forgetful(list):
+    """A list that keeps the last entry alone."""
+
+    def append(self, entry):
+        self[:] = [entry]
