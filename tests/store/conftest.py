@@ -9,6 +9,7 @@ import pytest
 
 from agentd.events.bus import Bus
 from agentd.events.envelope import Event
+from agentd.plugin import NotDurable
 from agentd.store import identity
 from agentd.store.journal import Journal
 from agentd.store.retention import Limits
@@ -56,6 +57,15 @@ class Lab:
         """Commit an event for each of some numbers."""
         bus = Bus(journal, identity.Identity("some"))
         await bus.commit([Event(type="test.number", payload={"n": n}) for n in numbers], state, plugin=plugin)
+
+    async def insist(self, journal, *numbers):
+        """Commit as whoever is refused does: again, until it works."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return await self.commit(journal, *numbers)
+                except NotDurable:
+                    await asyncio.sleep(0.05)
 
     @staticmethod
     async def until(condition, within=20.0):

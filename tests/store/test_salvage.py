@@ -42,7 +42,7 @@ async def test_a_damaged_page_found_by_a_reader(lab):
     assert (journal.cursor("sinks.one"), journal.state("plugin")) == (1000, {"position": 5})
     await lab.until(lambda: not journal.problem)
     assert await journal.count_dead() == {"sinks.one": 1}
-    await lab.commit(journal, 5000)
+    await lab.insist(journal, 5000)
     numbers = await lab.numbers(journal)
     assert numbers == sorted(set(numbers))
     assert len(numbers) > 2500
@@ -175,7 +175,7 @@ async def test_nothing_is_lost_when_setting_aside_fails(lab, monkeypatch):
     await lab.until(lambda: not journal.problem)
     assert len(journal.asides()) == 1
     await lab.until(lambda: not journal.problem)
-    await lab.commit(journal, 5001)
+    await lab.insist(journal, 5001)
     assert await lab.numbers(journal) == [*range(3001), 5000, 5001]
 
 
