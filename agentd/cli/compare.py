@@ -112,12 +112,26 @@ def differences(theirs: Seen, ours: Seen) -> Differences:
 def _widened(theirs: Seen, ours: Seen) -> dict[Series, Series]:
     """Return series that are the same but for further labels here: whoever selects the one gets the other, too."""
     found: dict[Series, Series] = {}
+    taken: set[Series] = set()
     added = _by_name(ours.values.keys() - theirs.values.keys())
     for name, missing in _by_name(theirs.values.keys() - ours.values.keys()).items():
+        narrowed: dict[frozenset[str], dict[Series, list[Series]]] = {}
         for series in missing:
-            wider = [each for each in added.get(name, ()) if each[1] > series[1]]
-            if series[1] and len(wider) == 1 and wider[0] not in found.values():
+            labels = frozenset(label for label, _ in series[1])
+            if labels not in narrowed:
+                narrowed[labels] = _narrowed(added.get(name, ()), labels)
+            wider = narrowed[labels].get(series, ())
+            if labels and len(wider) == 1 and wider[0] not in taken:
                 found[series] = wider[0]
+                taken.add(wider[0])
+    return found
+
+
+def _narrowed(series: Sequence[Series], labels: frozenset[str]) -> dict[Series, list[Series]]:
+    """Return series by what is left of them when they have no other labels than these."""
+    found: dict[Series, list[Series]] = {}
+    for each in series:
+        found.setdefault((each[0], frozenset(pair for pair in each[1] if pair[0] in labels)), []).append(each)
     return found
 
 
