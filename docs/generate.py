@@ -35,11 +35,18 @@ UNITS = {
     "ampere": "amperes",
     "watt": "watts",
     "watts": "watts",
+    "joule": "joules",
     "joules": "joules",
     "hertz": "hertz",
     "rpm": "turns a minute",
     "ratio": "ratio, 0 to 1",
     "sectors": "sectors of 512 bytes",
+    "percent": "%",
+    "bytes_per_second": "bytes a second",
+    "bits_per_second": "bits a second",
+    "transfers_per_second": "transfers a second",
+    "dbm": "dBm",
+    "watthour": "watt-hours",
     "info": "always 1",
 }
 """The units that names end in, before ``_total``."""
@@ -98,7 +105,7 @@ def table(metrics: Iterable[Metric]) -> Iterator[str]:
     for metric in metrics:
         help_ = metric.help.replace("{}", "*").replace("|", "\\|")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
-        yield f"| `{metric.name}` | {metric.kind} | {unit(metric.name)} | {labels} | {help_} |"
+        yield f"| `{metric.name}` | {metric.kind} | {metric.unit or unit(metric.name)} | {labels} | {help_} |"
 
 
 def unit(name: str) -> str:

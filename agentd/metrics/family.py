@@ -104,6 +104,8 @@ class Metric(msgspec.Struct, frozen=True):
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
+    unit: str = ""
+    """The unit, where the name does not say it: for the reference page alone."""
 
     def __call__(self, samples: Samples) -> Family:
         """Return a family of these samples (see ``Samples``)."""
@@ -120,19 +122,19 @@ class Metric(msgspec.Struct, frozen=True):
         return Metric(self.name.replace("*", part), self.kind, self.help.replace("{}", part), self.labels)
 
 
-def gauge(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
+def gauge(name: str, help: str, labels: tuple[str, ...] = (), *, unit: str = "") -> Metric:
     """Declare a gauge."""
-    return Metric(name, "gauge", help, labels)
+    return Metric(name, "gauge", help, labels, unit)
 
 
-def counter(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
+def counter(name: str, help: str, labels: tuple[str, ...] = (), *, unit: str = "") -> Metric:
     """Declare a counter."""
-    return Metric(name, "counter", help, labels)
+    return Metric(name, "counter", help, labels, unit)
 
 
-def unknown(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
+def unknown(name: str, help: str, labels: tuple[str, ...] = (), *, unit: str = "") -> Metric:
     """Declare a family of unknown kind."""
-    return Metric(name, "unknown", help, labels)
+    return Metric(name, "unknown", help, labels, unit)
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -36,6 +36,15 @@ def test_generated_pages_are_fresh():
         assert (ROOT / file).read_text() == text, f"{file} is stale: run `make docs`"
 
 
+def test_each_unit_stands_in_its_column():
+    """A family whose description ends with a unit, or whose numbers are bytes a second, says so in the column, too."""
+    rows = [line.split(" | ") for line in (ROOT / "docs/metrics.md").read_text().splitlines() if line.startswith("| `")]
+    unit = re.compile(r", in (MiB|MHz|%|percent|°C|mJ|W|amperes|volts|watt-hours|ampere-hours|bytes( a second)?)[. ]")
+    telling = [row for row in rows if unit.search(row[4]) or row[4].startswith(("Bytes a second", "Percentage"))]
+    assert len(telling) > 60
+    assert [row[0] for row in telling if not row[2].strip() and "numa" not in row[0]] == []
+
+
 def test_the_annotated_configuration_checks(tmp_path):
     """etc/agentd.toml is accepted as it stands."""
     result = run("check", "--config", str(ROOT / "etc" / "agentd.toml"), folder=tmp_path)

@@ -13,7 +13,7 @@ class Battery(Collector[Config]):
 
     name = "battery"
 
-    capacity = gauge("node_power_supply_capacity", "How full the battery is, in %.", SUPPLY)
+    capacity = gauge("node_power_supply_capacity", "How full the battery is, in %.", SUPPLY, unit="%")
     online = gauge("node_power_supply_online", "1 where the machine gets power from outside, else 0.", SUPPLY)
     time_to_empty = gauge(
         "node_power_supply_time_to_empty_seconds", "Seconds that the battery will last at the present load.", SUPPLY

@@ -13,34 +13,37 @@ MILLIWATT = 0.001
 LABELS = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION")
 
 
-def metric(declare: Callable[[str, str, tuple[str, ...]], Metric], field: str, help: str) -> Metric:
+def metric(declare: Callable[..., Metric], field: str, help: str, unit: str = "") -> Metric:
     """Declare the family of one of DCGM's fields."""
-    return declare(f"DCGM_FI_{field}", help, LABELS)
+    return declare(f"DCGM_FI_{field}", help, LABELS, unit=unit)
 
 
 class Gpu(Collector[Config]):
     """Load, memory, temperature, power, clocks and errors of each GPU.
 
     A number that a device does not have is left out. Units are DCGM's: MiB, MHz, %, mJ.
+    ``DCGM_FI_DEV_XID_ERRORS`` is not among them: NVML tells an XID only to who waits for it, and the kernel's log has all.
     """
 
     name = "gpu"
 
-    sm_clock = metric(gauge, "DEV_SM_CLOCK", "Clock of the streaming multiprocessors, in MHz.")
-    memory_clock = metric(gauge, "DEV_MEM_CLOCK", "Clock of the memory, in MHz.")
-    memory_temperature = metric(gauge, "DEV_MEMORY_TEMP", "Temperature of the memory, in °C.")
-    temperature = metric(gauge, "DEV_GPU_TEMP", "Temperature of the GPU, in °C.")
-    power = metric(gauge, "DEV_POWER_USAGE", "Electric power that is drawn, in W.")
-    energy = metric(counter, "DEV_TOTAL_ENERGY_CONSUMPTION", "Energy used since the driver was loaded, in mJ.")
+    sm_clock = metric(gauge, "DEV_SM_CLOCK", "Clock of the streaming multiprocessors, in MHz.", "MHz")
+    memory_clock = metric(gauge, "DEV_MEM_CLOCK", "Clock of the memory, in MHz.", "MHz")
+    memory_temperature = metric(gauge, "DEV_MEMORY_TEMP", "Temperature of the memory, in °C.", "°C")
+    temperature = metric(gauge, "DEV_GPU_TEMP", "Temperature of the GPU, in °C.", "°C")
+    power = metric(gauge, "DEV_POWER_USAGE", "Electric power that is drawn, in W.", "W")
+    energy = metric(counter, "DEV_TOTAL_ENERGY_CONSUMPTION", "Energy used since the driver was loaded, in mJ.", "mJ")
     replays = metric(counter, "DEV_PCIE_REPLAY_COUNTER", "Number of packets that were sent again over PCI Express.")
-    load = metric(gauge, "DEV_GPU_UTIL", "Share of the last sample's time in which the GPU computed, in %.")
-    copying = metric(gauge, "DEV_MEM_COPY_UTIL", "Share of the time in which memory was read or written, in %.")
-    encoder = metric(gauge, "DEV_ENC_UTIL", "Share of the time in which the video encoder worked, in %.")
-    decoder = metric(gauge, "DEV_DEC_UTIL", "Share of the time in which the video decoder worked, in %.")
-    memory_free = metric(gauge, "DEV_FB_FREE", "Memory that is free, in MiB.")
-    memory_used = metric(gauge, "DEV_FB_USED", "Memory in use, what the driver keeps for itself not counted, in MiB.")
-    memory_reserved = metric(gauge, "DEV_FB_RESERVED", "Memory that the driver keeps for itself, in MiB.")
-    fan = metric(gauge, "DEV_FAN_SPEED", "Speed of the fans, in % of the highest.")
+    load = metric(gauge, "DEV_GPU_UTIL", "Share of the last sample's time in which the GPU computed, in %.", "%")
+    copying = metric(gauge, "DEV_MEM_COPY_UTIL", "Share of the time in which memory was read or written, in %.", "%")
+    encoder = metric(gauge, "DEV_ENC_UTIL", "Share of the time in which the video encoder worked, in %.", "%")
+    decoder = metric(gauge, "DEV_DEC_UTIL", "Share of the time in which the video decoder worked, in %.", "%")
+    memory_free = metric(gauge, "DEV_FB_FREE", "Memory that is free, in MiB.", "MiB")
+    memory_used = metric(
+        gauge, "DEV_FB_USED", "Memory in use, what the driver keeps for itself not counted, in MiB.", "MiB"
+    )
+    memory_reserved = metric(gauge, "DEV_FB_RESERVED", "Memory that the driver keeps for itself, in MiB.", "MiB")
+    fan = metric(gauge, "DEV_FAN_SPEED", "Speed of the fans, in % of the highest.", "%")
     corrected = metric(counter, "DEV_ECC_SBE_VOL_TOTAL", "Errors of one bit that were corrected since booting.")
     uncorrected = metric(counter, "DEV_ECC_DBE_VOL_TOTAL", "Errors of two bits, beyond correction, since booting.")
     remapped_corrected = metric(counter, "DEV_CORRECTABLE_REMAPPED_ROWS", "Rows replaced after corrected errors.")

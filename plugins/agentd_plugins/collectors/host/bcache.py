@@ -94,19 +94,26 @@ class Bcache(Collector[BcacheConfig]):
         "target": gauge(
             "node_bcache_dirty_target_bytes", "Bytes to be written back that the cache may hold for now.", BACKING
         ),
-        "rate": gauge("node_bcache_writeback_rate", "Bytes a second that are to be written back.", BACKING),
+        "rate": gauge(
+            "node_bcache_writeback_rate", "Bytes a second that are to be written back.", BACKING, unit="bytes a second"
+        ),
         "proportional": gauge(
             "node_bcache_writeback_rate_proportional_term",
             "The part of the rate that follows from how far off the target the cache is, in bytes a second.",
             BACKING,
+            unit="bytes a second",
         ),
         "integral": gauge(
             "node_bcache_writeback_rate_integral_term",
             "The part of the rate that follows from how long the cache has been off the target, in bytes a second.",
             BACKING,
+            unit="bytes a second",
         ),
         "change": gauge(
-            "node_bcache_writeback_change", "By how much the rate was changed last, in bytes a second.", BACKING
+            "node_bcache_writeback_change",
+            "By how much the rate was changed last, in bytes a second.",
+            BACKING,
+            unit="bytes a second",
         ),
     }
     caches = {

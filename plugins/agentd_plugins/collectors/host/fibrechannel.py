@@ -34,7 +34,10 @@ class Fibrechannel(Collector[Config]):
         "tx_frames": counter("node_fibrechannel_tx_frames_total", "Frames sent.", HOST),
         "tx_words": counter("node_fibrechannel_tx_words_total", "Words of 32 bits sent.", HOST),
         "seconds_since_last_reset": counter(
-            "node_fibrechannel_seconds_since_last_reset_total", "Seconds since the port's numbers were reset.", HOST
+            "node_fibrechannel_seconds_since_last_reset_total",
+            "Seconds since the port's numbers were reset.",
+            HOST,
+            unit="seconds",
         ),
         "invalid_tx_word_count": counter(
             "node_fibrechannel_invalid_tx_words_total", "Words on the wire that had no meaning.", HOST

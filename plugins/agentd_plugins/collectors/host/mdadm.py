@@ -34,11 +34,14 @@ class Mdadm(Collector[Config]):
     required = gauge("node_md_disks_required", "Number of disks that the array is made of when it is whole.", DEVICE)
     disks = gauge("node_md_disks", "Number of the array's disks that are active, failed or spare.", ("device", "state"))
     states = gauge("node_md_state", "1 for the state in which the array is, 0 for each other.", ("device", "state"))
-    blocks = gauge("node_md_blocks", "Size of the array in blocks of 1,024 bytes.", DEVICE)
+    blocks = gauge(
+        "node_md_blocks", "Size of the array in blocks of 1,024 bytes.", DEVICE, unit="blocks of 1,024 bytes"
+    )
     synced = gauge(
         "node_md_blocks_synced",
         "Blocks of 1,024 bytes that are in sync: all of the array, or on each disk how far the present run has come.",
         DEVICE,
+        unit="blocks of 1,024 bytes",
     )
     raid_disks = gauge("node_md_raid_disks", "Number of disks in the array when it is whole, as sysfs has it.", DEVICE)
     degraded = gauge("node_md_degraded", "Number of disks by which the array is short.", DEVICE)

@@ -26,8 +26,8 @@ class Nfsd(Collector[Config]):
     misses = counter("node_nfsd_reply_cache_misses_total", "Number of calls whose answer was kept for a repetition.")
     nocache = counter("node_nfsd_reply_cache_nocache_total", "Number of calls whose answer need not be kept.")
     stale = counter("node_nfsd_file_handles_stale_total", "Number of calls for a file that is no longer there.")
-    read = counter("node_nfsd_disk_bytes_read_total", "Number of bytes that clients read.")
-    written = counter("node_nfsd_disk_bytes_written_total", "Number of bytes that clients wrote.")
+    read = counter("node_nfsd_disk_bytes_read_total", "Number of bytes that clients read.", unit="bytes")
+    written = counter("node_nfsd_disk_bytes_written_total", "Number of bytes that clients wrote.", unit="bytes")
     threads = gauge("node_nfsd_server_threads", "Number of threads that serve clients.")
     ahead = gauge("node_nfsd_read_ahead_cache_size_blocks", "Size of the cache for reading ahead, in entries.")
     not_found = counter(

@@ -36,7 +36,7 @@ class PowerSupplyClass(Collector[PowerSupplyConfig]):
     blocking = False
 
     numbers = {
-        file: gauge(f"node_power_supply_{attribute.name}", attribute.help, ("power_supply",))
+        file: gauge(f"node_power_supply_{attribute.name}", attribute.help, ("power_supply",), unit=attribute.unit)
         for file, attribute in ATTRIBUTES.items()
     }
     info = gauge(

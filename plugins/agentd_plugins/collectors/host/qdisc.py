@@ -35,7 +35,7 @@ class QdiscCollector(Collector[QdiscConfig]):
         ),
         "overlimits": counter("node_qdisc_overlimits_total", "Times that a packet met a limit of the rate.", LABELS),
         "queued_packets": gauge("node_qdisc_current_queue_length", "Packets in the queue now.", LABELS),
-        "queued_bytes": gauge("node_qdisc_backlog", "Bytes in the queue now.", LABELS),
+        "queued_bytes": gauge("node_qdisc_backlog", "Bytes in the queue now.", LABELS, unit="bytes"),
     }
 
     def __init__(self, config: QdiscConfig | None = None, context: Context | None = None) -> None:

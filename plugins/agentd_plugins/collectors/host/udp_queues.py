@@ -18,6 +18,7 @@ class UdpQueues(Collector[Config]):
         "node_udp_queues",
         "Bytes of memory in which datagrams wait, to be sent (tx) or to be read by a program (rx).",
         ("queue", "ip"),
+        unit="bytes",
     )
 
     _told: tuple[str, ...] = ()
