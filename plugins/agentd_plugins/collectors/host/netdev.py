@@ -2,9 +2,11 @@
 
 import struct
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from agentd.plugin import Collector, Config, Context, Family, Frame, Layout, Metric, Regex, counter, gauge, hookimpl
+from agentd_plugins.collectors.host import _netclass
 from agentd_plugins.collectors.host._filters import Filter, exclusive
 from agentd_plugins.collectors.host._netlink import Link, RouteSocket
 from agentd_plugins.collectors.host._places import NOWHERE, Places
@@ -90,6 +92,7 @@ class Netdev(Collector[NetdevConfig]):
         self._metrics: dict[str, Metric] = {}
         self._places = NOWHERE
         self._layout = Layout()
+        self._sysfs_is_proven = False
         self._counting: list[str] = []  # devices of which sysfs tells what had no handler
 
     async def stop(self) -> None:
@@ -131,7 +134,7 @@ class Netdev(Collector[NetdevConfig]):
         """Return what /proc/net/dev says, and sysfs beside it."""
         devices = parse(text)
         families = self._families(COLUMNS, devices)
-        if self.config.netlink:
+        if self.config.netlink and self._prove_sysfs(devices):
             self.host.forget("class/net")  # names that two devices exchange change places in the kernel's list
             counts = {name: self._nohandler(name) for name in devices if not self._filter.ignores(name)}
             without_handler = {self._labels(name): count for name, count in counts.items() if count is not None}
@@ -162,6 +165,13 @@ class Netdev(Collector[NetdevConfig]):
         if name not in self._metrics:
             self._metrics[name] = (self.aliased if self.config.label_ifalias else self.statistic).bound(name)
         return self._metrics[name]
+
+    def _prove_sysfs(self, devices: Iterable[str]) -> bool:
+        # A sysfs that was mounted in another network namespace shows other devices, of which some may have these names.
+        if not self._sysfs_is_proven:
+            with suppress(OSError):
+                self._sysfs_is_proven = set(devices) == set(_netclass.devices(self.host))
+        return self._sysfs_is_proven
 
     def _nohandler(self, device: str) -> float | None:
         try:

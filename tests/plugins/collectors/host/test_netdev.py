@@ -272,12 +272,26 @@ async def test_all_ways_agree_about_the_running_kernel(tmp_path):
     assert first["node_network_receive_errs_total"] == second["node_network_receive_errs_total"]
 
 
-def test_a_device_without_sysfs_lacks_one_number(tmp_path):
-    """Where sysfs does not show a device, only the packets without a handler are absent for it, not 0."""
-    folder = tmp_path / "class/net/eth0/statistics"
-    folder.mkdir(parents=True)
-    (folder / "rx_nohandler").write_text("7\n")
-    families = collected(collector(procfs=PROC, sysfs=tmp_path))
+@pytest.fixture
+def sysfs(tmp_path):
+    """A sysfs that has the devices of /proc/net/dev, and of one what had no handler."""
+    for device in parse((PROC / "net/dev").read_bytes()):
+        (tmp_path / "class/net" / device / "statistics").mkdir(parents=True)
+    (tmp_path / "class/net/eth0/statistics/rx_nohandler").write_text("7\n")
+    return tmp_path
+
+
+def test_the_sysfs_of_another_network_namespace_is_not_believed(sysfs):
+    """Where sysfs shows other devices, those of the same name are others, too: what had no handler is absent."""
+    (sysfs / "class/net/docker0").mkdir()
+    names = {family.name for family in collected(collector(procfs=PROC, sysfs=sysfs))}
+    assert "node_network_receive_bytes_total" in names
+    assert "node_network_receive_nohandler_total" not in names
+
+
+def test_a_device_without_the_file_lacks_one_number(sysfs):
+    """Where sysfs does not say it of a device, only the packets without a handler are absent for it, not 0."""
+    families = collected(collector(procfs=PROC, sysfs=sysfs))
     samples = {family.name: family.samples for family in families}
     assert samples["node_network_receive_nohandler_total"] == {("eth0",): 7.0}
     assert ("lo",) in samples["node_network_receive_bytes_total"]
