@@ -119,6 +119,15 @@ def test_plugins_see_the_plugin_interface_alone():
                 assert imported == "agentd" or imported.startswith("agentd.plugin"), f"{module} imports {imported}"
 
 
+def test_no_bundled_collector_imports_another():
+    """What collectors share is in modules whose names begin with an underscore."""
+    known = {module for module in modules("agentd_plugins") if not module.rpartition(".")[2].startswith("_")}
+    for module, file in modules("agentd_plugins").items():
+        found = {name for name in imports(file, everything=True) if name in known and name.count(".") > 1}
+        packages = {name for name in found if any(other.startswith(f"{name}.") for other in modules("agentd_plugins"))}
+        assert found <= packages, f"{module} imports {found - packages}"
+
+
 def test_the_core_knows_no_plugin():
     """Nothing in agentd imports a bundled plugin but for the list of those that are on by default."""
     for module, file in modules("agentd").items():

@@ -22,7 +22,7 @@ class Gpu(Collector[Config]):
     """Load, memory, temperature, power, clocks and errors of each GPU.
 
     A number that a device does not have is left out. Units are DCGM's: MiB, MHz, %, mJ.
-    ``DCGM_FI_DEV_XID_ERRORS`` is not among them: NVML tells an XID only to who waits for it, and the kernel's log has all.
+    ``DCGM_FI_DEV_XID_ERRORS`` is missing: NVML tells of an XID only those who wait for it; the kernel's log has all.
     """
 
     name = "gpu"

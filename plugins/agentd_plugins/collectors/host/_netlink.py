@@ -23,10 +23,20 @@ NLMSG_ERROR, NLMSG_DONE, NLMSG_MIN_TYPE = 2, 3, 16
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 RTM_GETLINK, RTM_GETADDR = 18, 22
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFLA_IFNAME, IFLA_STATS64 = 3, 23  # linux/if_link.h
 ATTRIBUTE_TYPE = 0x3FFF  # without the bits that mark nested attributes and byte order
 
 TRIES = 3
 BUFFER = 65536  # the kernel fills at most 32 KiB at once
+
+STATS64 = (
+    "receive_packets transmit_packets receive_bytes transmit_bytes receive_errors transmit_errors receive_dropped "
+    "transmit_dropped multicast collisions receive_length_errors receive_over_errors receive_crc_errors "
+    "receive_frame_errors receive_fifo_errors receive_missed_errors transmit_aborted_errors transmit_carrier_errors "
+    "transmit_fifo_errors transmit_heartbeat_errors transmit_window_errors receive_compressed transmit_compressed "
+    "receive_nohandler"
+).split()
+"""The numbers in ``struct rtnl_link_stats64`` (linux/if_link.h); the last one came with Linux 4.6."""
 
 
 class Link(NamedTuple):
@@ -44,6 +54,11 @@ class Address(NamedTuple):
     ifindex: int
     ip: IPv4Address | IPv6Address
     prefix_length: int
+
+
+def named(link: Link) -> str:
+    """Return the name of a device, which may be any bytes, as text."""
+    return link.attributes.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace")
 
 
 def opened() -> socket.socket:

@@ -7,7 +7,7 @@ from agentd_plugins.collectors.host import _netclass, _netclass_rtnl
 from agentd_plugins.collectors.host._filters import Filter
 from agentd_plugins.collectors.host._linkwatch import LinkWatch
 from agentd_plugins.collectors.host._netclass_survey import Survey
-from agentd_plugins.collectors.host.netdev import STATS64
+from agentd_plugins.collectors.host._netlink import STATS64
 
 BYTES = 1_000_000 / 8
 """Bytes in the megabit in which the kernel tells speeds."""

@@ -8,19 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 from agentd.plugin import Collector, Config, Context, Family, Frame, Layout, Metric, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host import _netclass
 from agentd_plugins.collectors.host._filters import Filter, exclusive
-from agentd_plugins.collectors.host._netlink import Link, RouteSocket
+from agentd_plugins.collectors.host._netlink import IFLA_IFNAME, IFLA_STATS64, STATS64, Link, RouteSocket, named
 from agentd_plugins.collectors.host._places import NOWHERE, Places
-
-IFLA_IFNAME, IFLA_STATS64 = 3, 23  # linux/if_link.h
-
-STATS64 = (
-    "receive_packets transmit_packets receive_bytes transmit_bytes receive_errors transmit_errors receive_dropped "
-    "transmit_dropped multicast collisions receive_length_errors receive_over_errors receive_crc_errors "
-    "receive_frame_errors receive_fifo_errors receive_missed_errors transmit_aborted_errors transmit_carrier_errors "
-    "transmit_fifo_errors transmit_heartbeat_errors transmit_window_errors receive_compressed transmit_compressed "
-    "receive_nohandler"
-).split()
-"""The numbers in ``struct rtnl_link_stats64`` (linux/if_link.h); the last one came with Linux 4.6."""
 
 COLUMNS = (
     "receive_bytes receive_packets receive_errors receive_dropped receive_fifo receive_frame receive_compressed "
@@ -206,11 +195,6 @@ def statistics(links: Iterable[Link]) -> dict[str, tuple[float, ...]]:
         if numbers is not None:
             devices[named(link)] = tuple(map(float, struct.unpack_from(f"={len(numbers) // 8}Q", numbers)))
     return devices
-
-
-def named(link: Link) -> str:
-    """Return the name of a device, which may be any bytes, as text."""
-    return link.attributes.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="backslashreplace")
 
 
 def split(text: bytes) -> list[bytes]:

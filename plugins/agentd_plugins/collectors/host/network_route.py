@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, gauge, hookimpl
+from agentd_plugins.collectors.host._netlink import IFLA_IFNAME, named
 from agentd_plugins.collectors.host._rtnetlink import IP, Route, TableSocket
-from agentd_plugins.collectors.host.netdev import IFLA_IFNAME, named
 
 PROTOCOLS = {
     0: "unspec",

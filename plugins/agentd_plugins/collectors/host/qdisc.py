@@ -2,8 +2,8 @@
 
 from agentd.plugin import Collector, Config, Context, Family, Regex, counter, gauge, hookimpl
 from agentd_plugins.collectors.host._filters import Filter, exclusive
+from agentd_plugins.collectors.host._netlink import IFLA_IFNAME, named
 from agentd_plugins.collectors.host._rtnetlink import TableSocket
-from agentd_plugins.collectors.host.netdev import IFLA_IFNAME, named
 
 LABELS = ("device", "kind")
 
