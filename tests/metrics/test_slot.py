@@ -186,6 +186,23 @@ async def test_a_machine_that_lacks_the_thing_is_no_failure(slot_for, mode, capl
     assert messages(caplog, logging.INFO) == []
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_right_that_is_lacking_is_said_once_until_it_works(slot_for, mode, caplog):
+    """Refused is no data of which the log tells, anew after the collector has worked."""
+    answers = [None, None, GOOD, None]
+
+    def work():
+        answer = answers.pop(0)
+        if answer is None:
+            raise Refused("it takes a drop-in")
+        return answer
+
+    slot = slot_for(mode, work)
+    outcomes = [await run(slot) for _ in range(4)]
+    assert [outcome.status for outcome in outcomes] == ["no data", "no data", "ok", "no data"]
+    assert messages(caplog) == ["it takes a drop-in"] * 2
+
+
 async def test_a_thread_that_hangs_is_given_up_and_not_joined(slot_for, hang, caplog):
     """All who wait get on, no second run begins while it hangs, and when it comes back it is asked again."""
     slot = slot_for("thread", lambda: hang.wait() and GOOD, timeout=0.03)

@@ -12,6 +12,8 @@ MEBIBYTE = 1 / 2**20
 MILLIWATT = 0.001
 LABELS = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION")
 
+REFUSED = "NVIDIA's GPUs are left out: opening their devices takes the drop-in gpu.conf, or a group that may"
+
 
 def metric(declare: Callable[..., Metric], field: str, help: str, unit: str = "") -> Metric:
     """Declare the family of one of DCGM's fields."""
@@ -82,15 +84,19 @@ class Gpu(Collector[Config]):
         if not count:
             raise NoData("there is no NVIDIA GPU")
         samples: dict[Metric, dict[Labels, float]] = {}
+        refused = False
         for index in range(count):
             try:
                 device = self._nvml.nvmlDeviceGetHandleByIndex(index)
                 labels = (*self._identity(index, device), os.uname().nodename, driver)
             except self._nvml.NVMLError as error:  # fallen off the bus, or not for this user
                 self.log.debug("GPU %d cannot be asked: %s", index, error)
+                refused |= getattr(error, "value", None) == self._nvml.NVML_ERROR_NO_PERMISSION
                 continue
             for family, value in self._numbers(device).items():
                 samples.setdefault(family, {})[labels] = value
+        if refused and not samples:
+            raise Refused(REFUSED)
         return [family(values) for family, values in samples.items()]
 
     def _begin(self) -> None:
@@ -99,10 +105,12 @@ class Gpu(Collector[Config]):
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError as error:
-            absent = (self._nvml.NVML_ERROR_LIBRARY_NOT_FOUND, self._nvml.NVML_ERROR_DRIVER_NOT_LOADED)
-            if getattr(error, "value", None) in absent:
-                if Path("/dev/nvidiactl").exists() and not os.access("/dev/nvidiactl", os.R_OK | os.W_OK):
-                    raise Refused("asking the GPUs takes the drop-in gpu.conf, which grants their devices") from None
+            value, unloaded = getattr(error, "value", None), self._nvml.NVML_ERROR_DRIVER_NOT_LOADED
+            # Without its devices the library takes the driver for one that is not loaded.
+            hidden = value == unloaded and self.host.has("module/nvidia")
+            if hidden or value == self._nvml.NVML_ERROR_NO_PERMISSION:
+                raise Refused(REFUSED) from None
+            if value in (unloaded, self._nvml.NVML_ERROR_LIBRARY_NOT_FOUND):
                 raise NoData("there is no driver of NVIDIA") from None
             raise
         self._begun = True
@@ -139,7 +147,7 @@ def memory(nvml: Any, device: Any) -> tuple[float, ...]:
     """Return free, used and reserved memory in MiB; drivers before 510 count as used what they reserve."""
     try:
         info = nvml.nvmlDeviceGetMemoryInfo(device, nvml.nvmlMemory_v2)
-    except nvml.NVMLError:
+    except (nvml.NVMLError, AttributeError):  # the latter from a module as old as such a driver
         info = nvml.nvmlDeviceGetMemoryInfo(device)
         return info.free * MEBIBYTE, info.used * MEBIBYTE
     return info.free * MEBIBYTE, info.used * MEBIBYTE, info.reserved * MEBIBYTE

@@ -9,6 +9,11 @@ from agentd_plugins.collectors._process_files import TICKS, Count, Counts, Files
 from agentd_plugins.collectors._process_groups import GroupRule, Traits, Users, group_of
 from agentd_plugins.collectors._process_ledger import Group, Identity, Member, Present, Thread, superfluous
 
+HIDDEN = (
+    "processes of other users are left out: /proc is mounted with hidepid, and seeing them takes the drop-in "
+    "processes.conf, or the group that its option gid names"
+)
+
 
 class ProcessConfig(Config, frozen=True):
     """Options of the collector process."""
@@ -82,6 +87,8 @@ class Process(Families, Collector[ProcessConfig]):
             names = os.listdir(procfs)
         except FileNotFoundError:
             raise NoData(f"there is no {procfs}") from None
+        if "1" not in names:  # the first process is always there
+            self._say("hidden", HIDDEN)
         for pid in names:
             if pid.isdigit():
                 files = Files(procfs, pid)
@@ -89,7 +96,11 @@ class Process(Families, Collector[ProcessConfig]):
                     stat = files.stat()
                 except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
                     continue
-                except (OSError, ValueError):  # hidden from this user (hidepid), say
+                except PermissionError:
+                    self._unread += 1
+                    self._say("hidden", HIDDEN)
+                    continue
+                except (OSError, ValueError):
                     self._unread += 1
                     continue
                 found[pid, stat.start] = (files, stat)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentd.plugin import NoData
+from agentd.plugin import Context, Host, HostPaths, NoData, Refused
 from agentd_plugins.collectors import gpu
 from agentd_plugins.collectors.gpu import LABELS, Gpu
 
-NOT_SUPPORTED, NOT_FOUND, LOST, NO_LIBRARY, NO_DRIVER = 3, 6, 15, 12, 9
+NOT_SUPPORTED, NOT_FOUND, LOST, NO_LIBRARY, NO_DRIVER, NO_PERMISSION = 3, 6, 15, 12, 9, 4
 
 
 class NVMLError(Exception):
@@ -29,6 +29,7 @@ class Nvml:
     NVMLError = NVMLError
     NVML_SUCCESS = 0
     NVML_ERROR_LIBRARY_NOT_FOUND, NVML_ERROR_DRIVER_NOT_LOADED = NO_LIBRARY, NO_DRIVER
+    NVML_ERROR_NO_PERMISSION = NO_PERMISSION
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU, NVML_FI_DEV_MEMORY_TEMP = 1, 2, 0, 82
     NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC = 0, 1, 0
     nvmlMemory_v2 = 0x2000028  # noqa: N815
@@ -56,6 +57,8 @@ class Nvml:
     def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
         if ("handle", index) in self.lacks:
             raise NVMLError(LOST)
+        if ("right", index) in self.lacks:
+            raise NVMLError(NO_PERMISSION)
         return index
 
     def __getattr__(self, name):
@@ -162,6 +165,16 @@ def test_without_a_gpu_there_is_no_data(nvml):
         Gpu(nvml=nvml).collect()
 
 
+@pytest.mark.parametrize(
+    "nvml", [Nvml(begins=NO_DRIVER), Nvml(begins=NO_PERMISSION), Nvml(lacks={("right", 0), ("right", 1)})]
+)
+def test_devices_that_may_not_be_opened_are_no_absent_driver(tmp_path, nvml):
+    """Where the driver is loaded and its devices are closed to the agent, the reason names the drop-in."""
+    (tmp_path / "module/nvidia/parameters").mkdir(parents=True)
+    with pytest.raises(Refused, match=r"gpu\.conf"):
+        Gpu(context=Context(host=Host(HostPaths(sysfs=str(tmp_path)))), nvml=nvml).collect()
+
+
 async def test_a_driver_that_fails_is_begun_anew():
     """A driver that breaks is an error, and is opened again the next time; the end closes it, twice if need be."""
     nvml = Nvml()
@@ -194,6 +207,25 @@ def test_an_older_driver_tells_less_of_its_memory():
     nvml.nvmlDeviceGetMemoryInfo = older_memory
     values = told(Gpu(nvml=nvml))
     assert (values["DCGM_FI_DEV_FB_FREE", "0"], values["DCGM_FI_DEV_FB_USED", "0"]) == (1.0, 2.0)
+    assert ("DCGM_FI_DEV_FB_RESERVED", "0") not in values
+
+
+class OlderNvml(Nvml):
+    """A module that knows only the first form of the question."""
+
+    def __getattribute__(self, name):
+        if name == "nvmlMemory_v2":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+    def nvmlDeviceGetMemoryInfo(self, device):  # noqa: N802
+        return SimpleNamespace(free=2**20, used=2 * 2**20)
+
+
+def test_an_older_module_tells_less_of_the_memory():
+    """A module from before the second form of the question costs only what the driver keeps for itself."""
+    values = told(Gpu(nvml=OlderNvml(count=1)))
+    assert values["DCGM_FI_DEV_FB_FREE", "0"] == 1.0
     assert ("DCGM_FI_DEV_FB_RESERVED", "0") not in values
 
 

@@ -28,6 +28,7 @@ class Machine:
     def __init__(self, folder):
         self.folder = folder
         (folder / "stat").write_text("cpu 1 2 3\nbtime 1700000000\nprocesses 9\n")
+        (folder / "1").mkdir()  # which ends before anybody reads it
 
     def stat(self, comm, *, state="S", parent=1, user=0, system=0, start=100, threads=1, minor=0, major=0, pages=10):
         return (
@@ -323,6 +324,26 @@ def test_what_cannot_be_read_is_left_out_and_said_once(machine, monkeypatch, cap
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
         "that takes the drop-in processes.conf"
     ]
+
+
+@pytest.mark.parametrize("hidepid", ["noaccess", "invisible"])
+def test_hidden_processes_are_said_once(machine, monkeypatch, caplog, hidepid):
+    """Where /proc hides the processes of others, or what is in them, the log says once what right is lacking."""
+    machine.process(10)
+
+    def hidden(self):
+        raise PermissionError(1, "Operation not permitted")
+
+    if hidepid == "invisible":
+        (machine.folder / "1").rmdir()
+    else:
+        monkeypatch.setattr(files.Files, "stat", hidden)
+    collector = machine.collector()
+    for _ in range(2):
+        collector.collect()
+    (record,) = caplog.records
+    assert "hidepid" in record.getMessage()
+    assert "processes.conf" in record.getMessage()
 
 
 @pytest.mark.parametrize("broken", ["", "7 (web S 1", "7 (web) S 1 2", "\0\xff(", "7 (web) S x" + " 1" * 30])

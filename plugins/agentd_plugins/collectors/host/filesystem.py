@@ -115,6 +115,7 @@ class Filesystem(Collector[FilesystemConfig]):
         self._answered: set[Place] = set()
         self._shown: tuple[list[Shown], list[str]] = ([], [])
         self._layout = Layout()
+        self._refused = False
 
     def collect(self) -> Frame | Awaitable[Frame]:
         """Return what every mount answers within the time that there is.
@@ -189,6 +190,13 @@ class Filesystem(Collector[FilesystemConfig]):
         try:
             return self.statvfs(place[1])
         except OSError as error:
+            if error.errno == errno.EACCES and not self._refused:
+                self._refused = True
+                self.log.warning(
+                    "mount %s, and others like it, is told without its sizes: to enter the folders above it takes the "
+                    "drop-in read-all.conf, or root",
+                    _mountinfo.label(place[1]),
+                )
             return spelled(error)
 
     def _patience(self) -> float:

@@ -66,6 +66,8 @@ class Processes(Collector[Config]):
             names = os.listdir(f"{self.host.paths.procfs}/{folder}")
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             return
+        if not folder and "1" not in names:  # the first process is always there
+            self._say_refused()
         for name in names:
             if name.isdecimal():
                 try:

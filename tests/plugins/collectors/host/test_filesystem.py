@@ -185,10 +185,15 @@ async def test_mounts_that_come_and_go_are_noticed(tmp_path, kernel):
     assert mountpoints((await told(filesystem))["size_bytes"]) == {"/", "/new"}
 
 
-async def test_a_mount_that_cannot_be_asked_is_an_error_of_its_own(kernel):
+async def test_a_mount_that_cannot_be_asked_is_an_error_of_its_own(kernel, caplog):
     """A mount that fails has device_error and readonly alone, with the error's text, and no other mount suffers."""
     kernel.failing[b"/mnt/nas"] = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    samples = await told(collector(kernel))
+    kernel.failing[b"/data"] = kernel.failing[b"/mnt/nas"]
+    filesystem = collector(kernel)
+    await told(filesystem)
+    del kernel.failing[b"/data"]
+    samples = await told(filesystem)
+    assert caplog.text.count("read-all.conf") == 1, "the log names once what right is lacking"
     labels = ("nas:/export/my share", "/mnt/nas", "nfs4", "permission denied")
     assert samples["device_error"][labels] == 1.0
     assert samples["readonly"][labels] == 1.0

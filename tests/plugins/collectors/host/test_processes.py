@@ -124,6 +124,13 @@ def test_hidden_processes_are_left_out_and_said_once(proc, caplog):
     assert "processes.conf" in record.getMessage()
 
 
+def test_processes_that_are_not_even_listed_are_said(proc, caplog):
+    """Where /proc lists the agent's own processes alone, the first one is not among them, and the log says why."""
+    (proc / "1").rename(proc.parent / "hidden")
+    samples(collector(proc))
+    assert "processes.conf" in caplog.text
+
+
 def test_collect_sees_its_own_threads():
     """On this machine, a thread that waits here is among those that are counted."""
     done = threading.Event()

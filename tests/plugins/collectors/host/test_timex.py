@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from agentd.plugin import NoData
+from agentd.plugin import NoData, Refused
 from agentd_plugins.collectors.host.timex import Answer, Timex
 
 
@@ -43,14 +43,14 @@ def test_only_an_error_says_that_there_is_no_reference(state, synced):
 
 
 def test_a_filter_of_system_calls_is_no_failure():
-    """Where the call is forbidden there is no data."""
+    """Where the call is forbidden there is no data, and what allows it is named."""
 
     def forbidden():
         raise PermissionError(1, "Operation not permitted")
 
     collector = Timex()
     collector._ask = forbidden
-    with pytest.raises(NoData, match="adjtimex"):
+    with pytest.raises(Refused, match=r"adjtimex.*clock\.conf"):
         collector.collect()
 
 
