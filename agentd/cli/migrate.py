@@ -160,6 +160,8 @@ class Migration:
         option = snake(flag)
         if not types:
             return f"the collector {name} has no option {option}"
+        if option.startswith("ignored_") and not text:
+            return "leaves everything out in node_exporter; an empty expression leaves nothing out here"
         if bool in types and (negated or text in ("", "true", "false")):
             self.result.put(f"collectors.{name}", option, not negated and text != "false")
         elif int in types and text.isdecimal():
@@ -325,7 +327,7 @@ def from_file(file: Path) -> list[str]:
         try:
             variables |= assignments(Path(name).read_text())
         except (OSError, UnicodeError) as error:
-            if not optional:
+            if not optional or isinstance(error, UnicodeError):
                 why = getattr(error, "strerror", None) or error
                 click.echo(f"agentd: {name}, which {file} names, cannot be read: {why}", err=True)
     try:

@@ -149,6 +149,8 @@ def test_only_what_is_named_runs_without_defaults(registry):
         ("--wrong", "is no flag that agentd knows"),
         ("wrong", "is no flag"),
         ("--path.procfs", "lacks its value"),
+        ("--collector.netclass.ignored-devices=", "leaves everything out in node_exporter"),
+        ("--collector.powersupply.ignored-supplies=", "leaves everything out in node_exporter"),
         ("--collector.netdev.device-exclude", "lacks its value"),
     ],
 )
@@ -231,6 +233,18 @@ def test_a_unit_is_migrated_with_its_environment(tmp_path):
     assert subprocess.run(check, capture_output=True, check=False, timeout=60).returncode == 0
 
 
+def test_an_environment_that_is_no_text_costs_only_itself(tmp_path):
+    """A file of variables that is no UTF-8 is named, even an optional one, and the unit's other flags are migrated."""
+    (tmp_path / "defaults").write_bytes(b"ARGS=--collector.netdev.device-exclude=\xff\n")
+    (tmp_path / "unit").write_text(
+        f"[Service]\nEnvironmentFile=-{tmp_path}/defaults\nExecStart=/bin/node_exporter $ARGS --no-collector.os\n"
+    )
+    result = run(str(tmp_path / "unit"))
+    assert result.returncode == 0, result.stderr
+    assert tomllib.loads(result.stdout)["collectors"] == {"disable": ["os"]}
+    assert "defaults, which" in result.stderr
+
+
 def test_a_value_that_would_be_refused_is_said_at_once():
     """A flag whose value agentd cannot take is an error that names the option."""
     result = run("--", "--collector.netdev.device-exclude=(")
@@ -246,7 +260,9 @@ def test_a_value_of_the_program_that_is_none_is_said():
     assert "exporters.prometheus.max_requests: expected" in result.stderr
 
 
-@pytest.mark.parametrize("text", ["[Service]\nType=simple\n", 'ARGS="--a=\'"\n'])
+@pytest.mark.parametrize(
+    "text", ["[Service]\nType=simple\n", 'ARGS="--a=\'"\n', "[Service]\nEnvironment='A=1\nExecStart=/bin/x $A\n"]
+)
 def test_a_file_without_a_command_line_is_said(tmp_path, text):
     """A unit without ExecStart=, and a quotation mark without another, are one line and status 1."""
     (tmp_path / "file").write_text(text)
