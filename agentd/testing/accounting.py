@@ -102,7 +102,8 @@ class Trial:
     async def run(
         self, *, kills: int, arrived: Callable[[], Awaitable[list[Number]]], within: float = 60.0, pause: float = 0.5
     ) -> Account:
-        """Kill the agent so often, about every ``pause`` seconds; then wait until ``arrived`` has it all.
+        """Kill the agent so often, about every ``pause`` seconds; then wait until ``arrived`` has it all, or has got
+        nothing more ``within`` so many seconds.
 
         ``arrived`` returns the numbers that are at the sink's server, in their order; see ``numbers``.
         """
@@ -146,12 +147,17 @@ class Trial:
         await asyncio.sleep(pause)
 
     async def _settled(self, arrived: Callable[[], Awaitable[list[Number]]], within: float) -> Account:
-        due = time.monotonic() + within
+        least, due = None, time.monotonic() + within
         while True:
+            began = time.monotonic()
             found: list[Number] = []
             with contextlib.suppress(OSError):
                 found = await arrived()
             result = account(self._written, self._acknowledged, found)
-            if not result.missing or time.monotonic() > due:
+            now = time.monotonic()
+            if least is None or len(result.missing) < least:
+                least, due = len(result.missing), now + within
+            if not result.missing or now > due:
                 return result
-            await asyncio.sleep(0.2)
+            # To look at many events holds up the proxy, and a server that shares this loop: mostly they shall run.
+            await asyncio.sleep(max(0.2, 5 * (now - began)))

@@ -172,7 +172,7 @@ async def test_every_acknowledged_event_arrives(sink, tmp_path: Path):
 
         disturbed = None if place.plugin == "file" else proxy
         try:
-            result = await Trial(agent, disturbed, seed=KILLS).run(kills=KILLS, arrived=arrived, within=180.0)
+            result = await Trial(agent, disturbed, seed=KILLS).run(kills=KILLS, arrived=arrived, within=30.0)
         finally:
             await proxy.stop()
     print(f"{place.plugin}: {result}")

@@ -3,7 +3,6 @@
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from agentd.plugin import Collector, Config, Context, Family, Labels, Metric, NoData, Refused, counter, gauge, hookimpl
