@@ -29,6 +29,7 @@ ENDS = (Exception, SystemExit, asyncio.CancelledError)
 
 _ANSWERS = (Frame, list)
 _LATE = "late"
+_REFUSED = "refused"
 
 NAMED = 100
 """Problems of a collector that are named in the log at most until it works again."""
@@ -233,6 +234,7 @@ class Slot:
             if self._tell is not None and self._failed:
                 self._tell("plugin.recovered", plugin=self.key)
             self._failed = False
+        self._named.discard(_REFUSED)
         self._conclude("ok", frame)
         if rejections:
             self.reject(rejections)
@@ -240,7 +242,7 @@ class Slot:
     def _lack(self, reason: NoData) -> None:
         self._conclude("no data", EMPTY, text_of(reason))
         if isinstance(reason, Refused):
-            self._say(logging.WARNING, "refused", f"nothing is told: {text_of(reason)}")
+            self._say(logging.WARNING, _REFUSED, f"nothing is told: {text_of(reason)}")
 
     def _fail(self, error: BaseException) -> None:
         text = described(error)

@@ -200,7 +200,7 @@ async def test_a_right_that_is_lacking_is_said_once_until_it_works(slot_for, mod
     slot = slot_for(mode, work)
     outcomes = [await run(slot) for _ in range(4)]
     assert [outcome.status for outcome in outcomes] == ["no data", "no data", "ok", "no data"]
-    assert messages(caplog) == ["it takes a drop-in"] * 2
+    assert messages(caplog) == ["nothing is told: it takes a drop-in"] * 2
 
 
 async def test_a_thread_that_hangs_is_given_up_and_not_joined(slot_for, hang, caplog):
