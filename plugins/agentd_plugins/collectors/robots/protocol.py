@@ -124,7 +124,8 @@ class Ack(msgspec.Struct, tag="ack", tag_field="type", kw_only=True):
 
 class Error(msgspec.Struct, tag="error", tag_field="type", kw_only=True, omit_defaults=True):
     """Something was refused. ``fatal``: the connection is closed. Else a frame with this ``seq`` counts as consumed:
-    it must not be sent again."""
+    it must not be sent again.
+    """
 
     reason: str
     message: str = ""
