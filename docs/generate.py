@@ -95,7 +95,14 @@ def metrics_page(registry: Registry) -> str:
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
     own = sorted([*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()], key=lambda metric: metric.name)
-    lines += ["", "## The agent itself", "", "What agentd tells about itself, its collectors, its journal and its sinks.", "", *table(own)]
+    lines += [
+        "",
+        "## The agent itself",
+        "",
+        "What agentd tells about itself, its collectors, its journal and its sinks.",
+        "",
+        *table(own),
+    ]
     return "\n".join(lines) + "\n"
 
 
