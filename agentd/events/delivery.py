@@ -113,7 +113,7 @@ class Delivery:
     def status(self, dead_letters: int = 0) -> SinkStatus:
         """Return how it is now."""
         now = self._now()
-        waits = self._busy or not self.started
+        waits = self._busy or (not self.started and self._oldest > 0)
         state: SinkState = "starting"
         if self._task is None or self._task.done():
             state = "stopped"
@@ -306,7 +306,7 @@ class Delivery:
             if connected and self._connected is not None:
                 self._sink.log.warning("works again")
             elif error:
-                self._sink.log.error("cannot deliver: %s; tried again until it works", error)
+                self._sink.log.error("cannot deliver: %s; tried again until it works", error.rstrip("."))
             payload = {"plugin": self.name} if connected else {"plugin": self.name, "error": error}
             kind = "sink.connected" if connected else "sink.disconnected"
             self._emit(Event(type=kind, source=self.name, payload=payload))

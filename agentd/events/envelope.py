@@ -126,6 +126,8 @@ def decode(data: bytes) -> Event:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$.")
+        if unknown := re.fullmatch("Object contains unknown field `(.*)`", what):
+            what = f"there is no field {unknown[1]!r}; an event has {', '.join(Event.__struct_fields__)}"
         raise EventError(f"{field}: {what}" if field else what) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"expected an event as JSON: {error}") from None
