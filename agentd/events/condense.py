@@ -54,6 +54,9 @@ class Condenser:
         """Return those of the events that go at once, and keep the others."""
         passing = []
         for record in records:
+            if not record.sound:  # it is set aside when it is sent
+                passing.append(record)
+                continue
             key = self._key(record.event)
             window = self._windows.get(key)
             if self._full(window, record):

@@ -251,12 +251,14 @@ def posted(body: bytes) -> Iterator[Event]:
 
 
 def _older(record: Record, moment: float) -> bool:
-    return record.event.timestamp < moment
+    return record.sound and record.event.timestamp < moment
 
 
 def _within(record: Record, since: float | None, until: float | None) -> bool:
     if since is None and until is None:
         return True
+    if not record.sound:
+        return False
     timestamp = record.event.timestamp
     return (since is None or timestamp >= since) and (until is None or timestamp <= until)
 
