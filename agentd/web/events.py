@@ -78,10 +78,10 @@ class _Events:
                 before = None  # this was all
                 break
             before = found.reached
-            if since is not None and found.records and all(_older(record, since) for record in found.records):
-                before = None  # what was before them is older still
-                break
             records += [record for record in found.records if _within(record, since, until)]
+            if since is not None and found.written < since:
+                before = None  # what was written down before them is older still; their own time may be any
+                break
             if before <= max(1, lowest):
                 break
         following = {"before": before} if before is not None and before > 1 else None
@@ -248,10 +248,6 @@ def posted(body: bytes) -> Iterator[Event]:
             yield decode(bytes(part))
         except EventError as error:
             raise Refused(f"event {place}: {error}") from None
-
-
-def _older(record: Record, moment: float) -> bool:
-    return record.sound and record.event.timestamp < moment
 
 
 def _within(record: Record, since: float | None, until: float | None) -> bool:

@@ -97,6 +97,16 @@ async def test_pages_lead_to_the_first_event(tmp_path):
         assert seen == list(range(24, -1, -1))
 
 
+async def test_what_tells_of_long_ago_hides_nothing(tmp_path):
+    """Events that happened long before they were written down do not end a search for recent ones."""
+    async with running(tmp_path, NO_COLLECTORS) as (agent, session):
+        await post(session, agent, b'{"type": "door.opened"}')
+        await post(session, agent, json.dumps([{"type": "door.closed", "timestamp": 1}] * 3).encode())
+        for limit in (1, 2, 100):
+            _, answer = await get(session, agent, f"/events?type=door.*&since=1h&limit={limit}")
+            assert [event["type"] for event in answer["events"]] == ["door.opened"]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
