@@ -127,10 +127,10 @@ async def test_what_tells_of_long_ago_hides_nothing(tmp_path):
 async def test_what_is_no_event_is_refused(agent_of_module, body, message):
     """The answer names the field, and which event of a list; nothing of the request is taken."""
     agent, session = agent_of_module
-    _, before = await get(session, agent, "/events?limit=1")
+    _, before = await get(session, agent, "/events?source=api")
     status, answer, _ = await post(session, agent, body)
     assert (status, message in answer["error"]) == (400, True), answer
-    _, after = await get(session, agent, "/events?limit=1")
+    _, after = await get(session, agent, "/events?source=api")
     assert after["events"] == before["events"]
 
 
