@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agentd.events.envelope import Event, EventError, Record, decode
+from agentd.events.envelope import LONGEST_NAME, Event, EventError, Record, decode
 from agentd.events.flow import Flow
 from agentd.events.wanted import wants
 from agentd.options import Duration
@@ -199,8 +199,14 @@ class _Query:
         return self._parameters.get(name, "")
 
     def wanted(self) -> Callable[[str, str], bool] | None:
-        types, sources = self.known("type"), self.known("source")
-        return wants(types.split(",") if types else ["*"], sources.split(",") if sources else ["*"])
+        return wants(self._patterns("type"), self._patterns("source"))
+
+    def _patterns(self, name: str) -> list[str]:
+        patterns = self.known(name).split(",") if self.known(name) else ["*"]
+        for pattern in patterns:
+            if len(pattern) > LONGEST_NAME:  # it takes more than its length in time to understand one
+                raise Refused(f"{name}: expected at most {LONGEST_NAME} characters; found {pattern[:40]!r}")
+        return patterns
 
     def number(self, name: str, default: int, most: int) -> int:
         text = self.known(name)

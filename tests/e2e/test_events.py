@@ -134,7 +134,7 @@ async def test_what_is_no_event_is_refused(agent_of_module, body, message):
     assert after["events"] == before["events"]
 
 
-@pytest.mark.parametrize("query", ["typ=x", "limit=x", "since=yesterday", "before=-1"])
+@pytest.mark.parametrize("query", ["typ=x", "limit=x", "since=yesterday", "before=-1", "type=" + 201 * "["])
 async def test_what_is_no_query_is_refused(agent_of_module, query):
     """A misspelt filter is an error, and does not let everything pass."""
     agent, session = agent_of_module
