@@ -125,8 +125,11 @@ class _Events:
 
     async def take(self, request: web.BaseRequest) -> web.StreamResponse:
         _Query(request.query).end()
-        async with asyncio.timeout(SENDING):
-            body = await request.read()
+        try:
+            async with asyncio.timeout(SENDING):
+                body = await request.read()
+        except web.RequestPayloadError as error:
+            raise Refused(f"the body cannot be read: {' '.join(str(error).split())}") from None
         events = list(posted(body))
         for event in events:
             event.source = event.source or POSTED

@@ -134,6 +134,13 @@ async def test_what_is_no_event_is_refused(agent_of_module, body, message):
     assert after["events"] == before["events"]
 
 
+async def test_a_body_that_is_not_what_its_header_says_is_refused(agent_of_module):
+    """A body that cannot be unpacked is the sender's mistake, and no error of the agent's."""
+    agent, session = agent_of_module
+    status, answer, _ = await post(session, agent, b"no gzip", headers={"Content-Encoding": "gzip"}, compress=False)
+    assert (status, "cannot be read" in answer["error"]) == (400, True)
+
+
 @pytest.mark.parametrize("query", ["typ=x", "limit=x", "since=yesterday", "before=-1", "type=" + 201 * "["])
 async def test_what_is_no_query_is_refused(agent_of_module, query):
     """A misspelt filter is an error, and does not let everything pass."""
