@@ -262,7 +262,7 @@ class Delivery:
                 str(retry) or "it asks for time",
             )
         except Reject as reject:
-            rejected, reason = [record for record in sending if record.id in reject.ids], str(reject)
+            rejected, reason = [record for record in sending if record.sound and record.id in reject.ids], str(reject)
         except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
             arrived, error = 0, why(failure)
             if broken := [record for record in sending if not record.sound]:  # no receiver would take these

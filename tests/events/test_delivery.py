@@ -334,6 +334,28 @@ async def test_an_envelope_that_is_none_is_set_aside(tmp_path):
         assert made.status().sent == 2
 
 
+async def test_an_envelope_that_is_none_is_none_of_those_that_a_sink_names(tmp_path):
+    """What nobody can understand holds up neither a sink that refuses others, nor one whose events are folded."""
+    async with opened(tmp_path) as world:
+        await world.emit(1)
+        world.bus.emit(Event(type="test.raw", source="test", payload={"n": msgspec.Raw(b"{broken")}))
+        await world.emit(2)
+
+        class Careful(Sink[Config]):
+            """Refuses the first, without a look at what is in the others."""
+
+            async def send(self, events):
+                if any(b'"n":1' in record.json for record in events):
+                    raise Reject([events[0].id], "no")
+
+        refusing = world.add(Careful(None, Context(name="sinks.careful")))
+        sink = Scripted()
+        made = world.add(sink, condense=Condense(key=["payload.n"], window=Duration(30)))
+        await until(lambda: refusing.status().rejected == 1 and refusing.status().lag_events == 0)
+        await until(lambda: sink.arrived == [1, 2])
+        assert made.status().rejected == 1
+
+
 async def test_a_jump_forgets_what_was_held_back(tmp_path):
     """What waited to be folded is given up with all the rest."""
     async with opened(tmp_path) as world:
