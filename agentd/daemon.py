@@ -212,6 +212,9 @@ class Agent:
         down = [running.instance.key for running in self._runnings if not running.up]
         systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
         log.info("collectors: %s", " ".join(collectors) or "none")
+        sinks = [running.instance.name for running in self._runnings if running.instance.kind == "sinks"]
+        if sinks:
+            log.info("sinks: %s", " ".join(sinks))
         if down:
             log.warning("not running: %s", " ".join(down))
         for address in self._web.bound:

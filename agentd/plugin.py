@@ -231,7 +231,11 @@ class Plugin(Generic[C]):
         """Say that something happened. Takes microseconds, from any thread, and never fails: what cannot be kept is
         counted as dropped.
         """
-        self.context.emit(self.event(type, payload, target=target))
+        try:
+            event = self.event(type, payload, target=target)
+        except Exception:  # noqa: BLE001  # no mapping: whoever takes events refuses it, and says so
+            event = Event(type=type, source=self.context.name, target=target, payload=payload)  # type: ignore[arg-type]
+        self.context.emit(event)
 
     async def commit(self, events: Iterable[Event] = (), state: Mapping[str, Any] | None = None) -> None:
         """Write events and state down in one transaction; return when both are on disk, or raise ``NotDurable``.

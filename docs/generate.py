@@ -15,6 +15,7 @@ from agentd.config.describe import default_file
 from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
+from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
@@ -93,8 +94,15 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = sorted([*declared(), *Gatherer.METRICS.values()], key=lambda metric: metric.name)
-    lines += ["", "## The agent itself", "", "What agentd tells about itself and its collectors.", "", *table(own)]
+    own = sorted([*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()], key=lambda metric: metric.name)
+    lines += [
+        "",
+        "## The agent itself",
+        "",
+        "What agentd tells about itself, its collectors, its journal and its sinks.",
+        "",
+        *table(own),
+    ]
     return "\n".join(lines) + "\n"
 
 

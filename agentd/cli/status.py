@@ -68,8 +68,9 @@ def show(status: Status) -> None:
         if plugin.error:
             click.echo(f"{plugin.plugin}: {plugin.error}")
     for sink in status.sinks:
-        if not sink.healthy:
-            click.echo(f"{sink.sink}: UNHEALTHY, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
+        if not sink.healthy or sink.error:
+            health = sink.state if sink.healthy else "UNHEALTHY"
+            click.echo(f"{sink.sink}: {health}, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agentd.events.envelope import Event, EventError, Record, decode
+from agentd.events.envelope import LONGEST_NAME, Event, EventError, Record, decode
 from agentd.events.flow import Flow
 from agentd.events.wanted import wants
 from agentd.options import Duration
@@ -78,10 +78,10 @@ class _Events:
                 before = None  # this was all
                 break
             before = found.reached
-            if since is not None and found.records and all(_older(record, since) for record in found.records):
-                before = None  # what was before them is older still
-                break
             records += [record for record in found.records if _within(record, since, until)]
+            if since is not None and found.written < since:
+                before = None  # what was written down before them is older still; their own time may be any
+                break
             if before <= max(1, lowest):
                 break
         following = {"before": before} if before is not None and before > 1 else None
@@ -125,8 +125,11 @@ class _Events:
 
     async def take(self, request: web.BaseRequest) -> web.StreamResponse:
         _Query(request.query).end()
-        async with asyncio.timeout(SENDING):
-            body = await request.read()
+        try:
+            async with asyncio.timeout(SENDING):
+                body = await request.read()
+        except web.RequestPayloadError as error:
+            raise Refused(f"the body cannot be read: {' '.join(str(error).split())}") from None
         events = list(posted(body))
         for event in events:
             event.source = event.source or POSTED
@@ -199,8 +202,14 @@ class _Query:
         return self._parameters.get(name, "")
 
     def wanted(self) -> Callable[[str, str], bool] | None:
-        types, sources = self.known("type"), self.known("source")
-        return wants(types.split(",") if types else ["*"], sources.split(",") if sources else ["*"])
+        return wants(self._patterns("type"), self._patterns("source"))
+
+    def _patterns(self, name: str) -> list[str]:
+        patterns = self.known(name).split(",") if self.known(name) else ["*"]
+        for pattern in patterns:
+            if len(pattern) > LONGEST_NAME:  # it takes more than its length in time to understand one
+                raise Refused(f"{name}: expected at most {LONGEST_NAME} characters; found {pattern[:40]!r}")
+        return patterns
 
     def number(self, name: str, default: int, most: int) -> int:
         text = self.known(name)
@@ -250,13 +259,11 @@ def posted(body: bytes) -> Iterator[Event]:
             raise Refused(f"event {place}: {error}") from None
 
 
-def _older(record: Record, moment: float) -> bool:
-    return record.event.timestamp < moment
-
-
 def _within(record: Record, since: float | None, until: float | None) -> bool:
     if since is None and until is None:
         return True
+    if not record.sound:
+        return False
     timestamp = record.event.timestamp
     return (since is None or timestamp >= since) and (until is None or timestamp <= until)
 
