@@ -77,10 +77,27 @@ def read(path: File | None) -> Document:
     """
     if path is None:
         return Document()
+    problems: list[Problem] = []
+    return _merged((path, *_beside(path, problems)), problems)
+
+
+def read_one(path: File) -> Document:
+    """Read a file, and nothing beside it. Raises nothing, as ``read``."""
+    return _merged((path,), [])
+
+
+def reference(value: object) -> tuple[str, str] | None:
+    """Return what ``{ env = "NAME" }`` or ``{ file = "PATH" }`` refers to; None where a value is something else."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        [(kind, name)] = value.items()
+        if kind in ("env", "file") and isinstance(name, str):
+            return kind, name
+    return None
+
+
+def _merged(files: tuple[File, ...], problems: list[Problem]) -> Document:
     values: dict[str, Any] = {}
     origins: dict[Path, Origin] = {}
-    problems: list[Problem] = []
-    files = (path, *_beside(path, problems))
     for file in files:
         try:
             text = file.read_bytes().decode("utf-8-sig")
@@ -100,15 +117,6 @@ def read(path: File | None) -> Document:
         else:
             _merge(values, origins, table, {path: Origin(str(file), line) for path, line in lines.items()}, ())
     return Document(values, origins, files, tuple(problems))
-
-
-def reference(value: object) -> tuple[str, str] | None:
-    """Return what ``{ env = "NAME" }`` or ``{ file = "PATH" }`` refers to; None where a value is something else."""
-    if isinstance(value, Mapping) and len(value) == 1:
-        [(kind, name)] = value.items()
-        if kind in ("env", "file") and isinstance(name, str):
-            return kind, name
-    return None
 
 
 def _beside(path: File, problems: list[Problem]) -> list[File]:
