@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from itertools import compress, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +25,8 @@ LOOK_EVERY = 1.0
 
 
 class _Known(NamedTuple):
-    digest: bytes
-    principal: Principal
+    digests: tuple[bytes, ...]
+    principals: tuple[Principal, ...]
 
 
 class Tokens:
@@ -63,14 +64,12 @@ class Tokens:
         How long that takes tells nothing of the tokens that there are: all are looked at, whichever it is.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()  # headers may hold what is no text
-        found = None
-        for known in self._known:
-            if hmac.compare_digest(known.digest, digest):
-                found = known.principal
-        if found is None or (found.expires is not None and found.expires <= self._now()):
-            self._refused += 1
-            return None
-        return found
+        digests, principals = self._known
+        for found in list(compress(principals, map(hmac.compare_digest, digests, repeat(digest)))):
+            if found.expires is None or found.expires > self._now():
+                return found
+        self._refused += 1
+        return None
 
     def bearer(self, headers: Sequence[str]) -> Principal | None:
         """Return who shows these headers ``Authorization``: one ``Bearer TOKEN``, and nothing else, is anybody."""
@@ -91,18 +90,18 @@ class Tokens:
             if error is not None:
                 raise error
             known = _known(read_tokens(self._file))
-            for each in known:
-                if any(each.digest == other.digest for other in self._configured):
-                    raise ValueError(f"{self._file}: {each.principal.name}: its token is in the configuration, too")
+            for digest, principal in zip(*known, strict=True):
+                if digest in self._configured.digests:
+                    raise ValueError(f"{self._file}: {principal.name}: its token is in the configuration, too")
         except ConfigError as problem:
             self._failed("; ".join(map(str, problem.problems)))
         except Exception as problem:  # noqa: BLE001  # whatever is wrong with the file, those who have a token keep it
             self._failed(text_of(problem))
         else:
-            if self.error or self._known != self._configured + known:
-                log.info("%d tokens read from %s", len(known), self._file)
+            log.info("%d tokens read from %s", len(known.digests), self._file)
             self.error = ""
-            self._known = self._configured + known
+            configured = self._configured
+            self._known = _Known(configured.digests + known.digests, configured.principals + known.principals)
 
     async def watch(self, in_worker: Callable[..., Any]) -> None:
         """Look every second, until cancelled. Ends at once where there is no file."""
@@ -113,7 +112,7 @@ class Tokens:
 
     def families(self) -> Frame:
         """Return what is told about them: of the file only where there is one."""
-        values = [float(len(self._known)), float(self._refused)]
+        values = [float(len(self._known.digests)), float(self._refused)]
         if self._file is not None:
             values += [float(self._failures), float(not self.error)]
         return self._layout.fill(values)
@@ -125,19 +124,17 @@ class Tokens:
         self.error = why
 
 
-def _known(tokens: Mapping[str, Token]) -> tuple[_Known, ...]:
-    return tuple(
-        _Known(
-            token.digest(),
-            Principal(
-                name,
-                frozenset(token.scopes),
-                tuple(token.robots),
-                None if token.expires is None else token.expires.timestamp(),
-            ),
+def _known(tokens: Mapping[str, Token]) -> _Known:
+    principals = (
+        Principal(
+            name,
+            frozenset(token.scopes),
+            tuple(token.robots),
+            None if token.expires is None else token.expires.timestamp(),
         )
         for name, token in tokens.items()
     )
+    return _Known(tuple(token.digest() for token in tokens.values()), tuple(principals))
 
 
 def _stamp(file: Path) -> tuple[object, OSError | None]:
