@@ -95,9 +95,16 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = [*declared(), *Gatherer.METRICS.values(), *declared_metrics(EventMetrics), *declared_metrics(Tokens)]
+    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
     own.sort(key=lambda metric: metric.name)
-    lines += ["", "## The agent itself", "", "What agentd tells about itself and its collectors.", "", *table(own)]
+    lines += [
+        "",
+        "## The agent itself",
+        "",
+        "What agentd tells about itself, its collectors, its journal and its sinks.",
+        "",
+        *table(own),
+    ]
     return "\n".join(lines) + "\n"
 
 

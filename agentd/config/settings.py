@@ -21,7 +21,8 @@ class AgentSettings(Config, frozen=True):
     """The agent as a whole."""
 
     labels: dict[str, str] = {}
-    """Labels on everything that is pushed, ``{ site = "hall-3" }`` say; what Prometheus scrapes has its own."""
+    """Labels on everything that is pushed and in ``meta`` of every event, ``{ site = "hall-3" }`` say; what Prometheus
+    scrapes has its own."""
     plugin_dirs: list[str] = []
     """Folders whose ``*.py`` files are plugins, each named as its file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
