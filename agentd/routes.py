@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,15 +24,31 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """On whose behalf a request is made. ``robots`` are globs of robot ids that it may write as."""
+    """On whose behalf a request is made.
+
+    ``robots`` are patterns of the ids of robots that it may write as. ``expires`` is when it ends, in seconds since
+    1970 (None: never): a connection that stays open is to be closed then.
+    """
 
     name: str
     scopes: frozenset[Scope]
     robots: tuple[str, ...] = ()
+    expires: float | None = None
 
     def may(self, scope: Scope | None) -> bool:
         """Say whether this principal has a scope; ``admin`` has all, and ``None`` is open to everybody."""
         return scope is None or scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def writes_as(self, robot: str) -> bool:
+        """Say whether this principal may write as a robot: ``admin`` as any, others as those of their patterns.
+
+        In a pattern ``*`` is any text, ``?`` any character, and all else is itself; capitals count.
+        """
+        if Scope.ADMIN in self.scopes:
+            return True
+        return Scope.ROBOTS_WRITE in self.scopes and any(
+            fnmatchcase(robot, pattern.replace("[", "[[]")) for pattern in self.robots
+        )
 
 
 Handler = Callable[["BaseRequest", Principal], Awaitable["StreamResponse"]]
