@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
 
-from agentd.events.envelope import Event, Record, cloud_event
+from agentd.events.envelope import Event, EventError, Record, cloud_event, decode
 from agentd.host import Host, HostPaths
 from agentd.metrics.family import (
     Family,
@@ -45,6 +45,7 @@ __all__ = [
     "Context",
     "Duration",
     "Event",
+    "EventError",
     "Exporter",
     "Family",
     "Frame",
@@ -77,10 +78,13 @@ __all__ = [
     "Value",
     "cloud_event",
     "counter",
+    "event_from_json",
     "gauge",
     "hookimpl",
     "unknown",
 ]
+
+event_from_json = decode
 
 hookimpl = pluggy.HookimplMarker("agentd")
 """Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""

@@ -155,7 +155,6 @@ class Codec:
         self.encode: Callable[[Any], bytes] = library.Encoder().encode
         self._decode: Callable[[bytes], Message] = library.Decoder(Message).decode
         self._loose: Callable[[bytes], Any] = library.Decoder().decode
-        self._event: Callable[[bytes], Any] = self._loose
 
     def decode(self, frame: bytes) -> Message:
         """Return a message. Raises ``ProtocolError``."""
@@ -174,11 +173,13 @@ class Codec:
             raise ProtocolError(f"expected an object of metrics, found {type(found).__name__}")
         return found
 
-    def event(self, raw: msgspec.Raw) -> Any:
-        """Return what a robot sent as an event. Raises ``ProtocolError``."""
+    def event(self, raw: msgspec.Raw) -> bytes:
+        """Return what a robot sent as an event, as JSON. Raises ``ProtocolError``."""
+        if not self.binary:
+            return bytes(raw)
         try:
-            return self._event(bytes(raw))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            return msgspec.json.encode(self._loose(bytes(raw)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
             raise ProtocolError(_reason(error)) from None
 
     def _number(self, frame: bytes) -> int | None:
