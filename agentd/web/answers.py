@@ -10,7 +10,10 @@ from agentd.status import SinkStatus
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
 Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
-Moment = Annotated[str, msgspec.Meta(examples=["10m", "1790000000.5"])]
+_AGO = r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+"
+Moment = Annotated[
+    str, msgspec.Meta(pattern=rf"^([0-9]{{1,12}}(\.[0-9]{{1,9}})?|{_AGO})?$", examples=["10m", "1790000000.5"])
+]
 
 
 class NewEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

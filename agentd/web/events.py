@@ -101,10 +101,8 @@ class _Events:
     async def find(self, request: web.BaseRequest) -> web.StreamResponse:
         query = _Query(request.query)
         wanted, journal = query.wanted(), self._flow.journal
-        since, until, limit = query.time("since"), query.time("until"), query.number("limit", PAGE, MOST)
+        since, until, limit = query.time("since"), query.time("until"), query.limit()
         before: int | None = query.number("before", 0, 1 << 62) or None
-        if not limit:
-            raise Refused("limit: expected at least 1")
         query.end()
         records: list[Record] = []
         lowest = (before or journal.last + 1) - LOOK
@@ -185,7 +183,7 @@ class _Sinks:
 
     async def dead(self, request: web.BaseRequest) -> web.StreamResponse:
         query = _Query(request.query)
-        after, limit = query.number("after", 0, 1 << 62), query.number("limit", PAGE, MOST)
+        after, limit = query.number("after", 0, 1 << 62), query.limit()
         query.end()
         letters = await self._flow.journal.dead(self._named(request), after, limit)
         return _answer(
@@ -238,9 +236,15 @@ class _Query:
         types, sources = self.known("type"), self.known("source")
         return wants(types.split(",") if types else ["*"], sources.split(",") if sources else ["*"])
 
+    def limit(self) -> int:
+        limit = self.number("limit", PAGE, MOST)
+        if not limit:
+            raise Refused("limit: expected at least 1")
+        return limit
+
     def number(self, name: str, default: int, most: int) -> int:
         text = self.known(name)
-        if not text:
+        if name not in self._parameters:
             return default
         if not re.fullmatch("[0-9]{1,18}", text):
             raise Refused(f"{name}: expected a whole number; found {text[:40]!r}")
