@@ -33,12 +33,13 @@ from agentd.metrics.family import (
 )
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
-from agentd.routes import Principal, Route, Scope
+from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as ClientMetric
 
 __all__ = [
+    "Answer",
     "Clock",
     "Collector",
     "Config",
@@ -57,6 +58,7 @@ __all__ = [
     "Metric",
     "NoData",
     "NotDurable",
+    "Parameter",
     "Plugin",
     "Principal",
     "Record",
@@ -176,6 +178,7 @@ class Context:
     commit: Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]] = _commit_nowhere
     state: Mapping[str, Any] = field(default_factory=dict)
     """What this plugin has committed as its state, by key."""
+    authenticate: Callable[[str], Principal | None] = lambda _token: None
 
 
 class Plugin(Generic[C]):
@@ -248,6 +251,12 @@ class Plugin(Generic[C]):
     def state(self) -> Mapping[str, Any]:
         """What this plugin has committed as its state, in this life of the agent and before."""
         return self.context.state
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Return who has this token, which came in a message; None where nobody has, or it has expired. One in the
+        header has been judged before a handler is called.
+        """
+        return self.context.authenticate(token)
 
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.
@@ -333,8 +342,8 @@ class Sink(Plugin[C]):
         """Open files anew: somebody has moved them away (SIGHUP, from logrotate say)."""
 
 
-def declared_metrics(plugin: type[Plugin[Any]]) -> list[Metric]:
-    """Return the metrics that a plugin's class declares, alone or in tuples and mappings, by name."""
+def declared_metrics(plugin: type[Any]) -> list[Metric]:
+    """Return the metrics that a class declares, of a plugin say, alone or in tuples and mappings, by name."""
     found: dict[str, Metric] = {}
     for name in dir(plugin):
         value = getattr(plugin, name, None)

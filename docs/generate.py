@@ -21,6 +21,7 @@ from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
+from agentd.web.tokens import Tokens
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +95,8 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = sorted([*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()], key=lambda metric: metric.name)
+    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    own.sort(key=lambda metric: metric.name)
     lines += [
         "",
         "## The agent itself",
