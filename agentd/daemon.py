@@ -29,7 +29,7 @@ from agentd.plugin import Clock, Context, Sink
 from agentd.registry import Registry
 from agentd.routes import Route
 from agentd.status import PluginStatus, Status
-from agentd.web import events, health
+from agentd.web import events, health, openapi
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
 
@@ -188,7 +188,11 @@ class Agent:
 
     def _routes(self) -> Iterator[Route]:
         taken: set[tuple[str, str]] = set()
-        for route in (*health.routes(self.status), *events.routes(self._flow)):
+        for route in (
+            *health.routes(self.status),
+            *events.routes(self._flow),
+            *openapi.routes(lambda: self._web.routes, __version__),
+        ):
             taken.add((route.method, route.path))
             yield route
         for running in self._runnings:

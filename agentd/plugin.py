@@ -33,12 +33,13 @@ from agentd.metrics.family import (
 )
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
-from agentd.routes import Principal, Route, Scope
+from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as ClientMetric
 
 __all__ = [
+    "Answer",
     "Clock",
     "Collector",
     "Config",
@@ -58,6 +59,7 @@ __all__ = [
     "Metric",
     "NoData",
     "NotDurable",
+    "Parameter",
     "Plugin",
     "Principal",
     "Record",

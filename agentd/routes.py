@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
@@ -56,11 +56,35 @@ Handler = Callable[["BaseRequest", Principal], Awaitable["StreamResponse"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a request may say beside its body, as the API document tells it. Parts of the path are always required."""
+
+    name: str
+    type: Any = str
+    """As msgspec has types: ``Annotated[int, msgspec.Meta(ge=1)]``, or ``list[str]`` for one that may be repeated."""
+    description: str = ""
+    where: Literal["query", "header", "path"] = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route may answer under one status, as the API document tells it. Two with one status differ in content."""
+
+    status: int
+    description: str
+    type: Any = None
+    """The type of the body: what msgspec makes JSON of, ``str`` for a text; None where there is no body."""
+    content: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A path that somebody answers. ``{name}`` in it matches one segment, found under that name in the request.
 
     ``scope`` is what the principal must have; ``None`` opens the route to everybody who can reach the port.
-    ``summary`` is shown on the landing page and in the API document.
+    What follows is for the API document alone: nothing is checked by it. What the server itself may answer (a wrong
+    credential, a lacking scope, a handler that fails) need not be told. Of a WebSocket, what it speaks stands in
+    ``description``, and its answer has the status 101.
     """
 
     method: str
@@ -68,3 +92,9 @@ class Route:
     handler: Handler
     scope: Scope | None
     summary: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    """The type of the request's body, which is JSON; None where there is none."""
+    answers: tuple[Answer, ...] = ()
