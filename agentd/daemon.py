@@ -178,9 +178,9 @@ class Agent:
             state=self._flow.journal.state(instance.key),
             authenticate=self._tokens.authenticate,
         )
-        if isinstance(instance.keys, ExporterKeys):
-            outlet = Outlet(self._gatherer, Rules(instance.keys.rules))
-            context.gather, context.render = outlet.gather, outlet.render
+        rules = instance.keys.rules if isinstance(instance.keys, ExporterKeys) else []
+        outlet = Outlet(self._gatherer, Rules(rules))
+        context.gather, context.render = outlet.gather, outlet.render
         return context
 
     def _of_kind(self, kind: str) -> list[Running]:

@@ -285,6 +285,8 @@ class Collector(Plugin[C]):
     """Whether it tells what others have written: where that clashes with what agentd finds itself, it is left out."""
     interval: ClassVar[float | None] = None
     """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
+    max_series: ClassVar[int] = 20_000
+    """Series that it may expose. One that has budgets of its own may need more. The configuration may override it."""
 
     def collect(self) -> Collected | Awaitable[Collected]:
         """Return what is to be told now: ``Family`` objects, or metrics of prometheus_client.

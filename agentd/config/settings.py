@@ -66,8 +66,9 @@ class CollectorKeys(Config, frozen=True):
     """How long a collection may take before the rest is answered without it; left out, ``5s``."""
     isolation: Literal["inline", "thread"] | None = None
     """Where it runs: between the agent's other work, or in a worker thread. Left out, the collector's own choice."""
-    max_series: Annotated[int, msgspec.Meta(ge=1)] = 20000
-    """The most series that it may expose; what is beyond is cut off, named and counted."""
+    max_series: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most series that it may expose; what is beyond is cut off, named and counted. Left out, the collector's own
+    choice, mostly 20,000."""
 
     def __post_init__(self) -> None:
         for name, value in (("interval", self.interval), ("timeout", self.timeout)):

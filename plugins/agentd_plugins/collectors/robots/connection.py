@@ -167,7 +167,8 @@ class Connection:
 
     def restart(self) -> None:
         """End, because the agent does."""
-        self.end(Close.RESTART, "restart", "the agent stops", retry_after_ms=random.randint(0, RESTART_WITHIN))  # spreads load, hides nothing
+        wait = random.randint(0, RESTART_WITHIN)  # spreads load, hides nothing
+        self.end(Close.RESTART, "restart", "the agent stops", retry_after_ms=wait)
 
     async def closed(self) -> None:
         """Wait until the end that was begun is done."""

@@ -8,7 +8,7 @@ With the subprotocol ``agentd.telemetry.v1`` each message is one JSON object in 
 import re
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -149,7 +149,7 @@ class ProtocolError(ValueError):
 class Codec:
     """One of the two forms of the messages."""
 
-    def __init__(self, subprotocol: Literal["agentd.telemetry.v1", "agentd.telemetry.v1+msgpack"] = JSON) -> None:
+    def __init__(self, subprotocol: str = JSON) -> None:
         self.binary = subprotocol == MSGPACK
         library: Any = msgspec.msgpack if self.binary else msgspec.json
         self.encode: Callable[[Any], bytes] = library.Encoder().encode

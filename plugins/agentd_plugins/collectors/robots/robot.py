@@ -20,8 +20,8 @@ FLAPPING, FLAPPING_WITHIN = 3, 60.0
 """Replacements by other streams, in so many seconds, that may still be one robot's."""
 
 OWN: Mapping[str, Signal] = {
-    name: Signal(declare(f"robot_{name}", help, (ROBOT, *labels)))
-    for name, declare, help, labels in (
+    name: Signal(declare(f"robot_{name}", text, (ROBOT, *labels)))
+    for name, declare, text, labels in (
         ("connected", gauge, "Whether a robot's connection is open.", ("transport",)),
         ("up", gauge, "Whether a robot has told something lately: an open connection is not enough.", ()),
         ("last_seen_timestamp_seconds", gauge, "When a robot was heard last, in seconds since 1970.", ("transport",)),

@@ -1,6 +1,7 @@
 """The robots' side of the web server: upgrades, who may come in, and what happens while nobody says anything."""
 
 import asyncio
+import contextlib
 import random
 import socket
 import uuid
@@ -63,10 +64,8 @@ class Service:
         self._epoch = epoch if isinstance(epoch, str) else ""
         if not self._epoch:
             self._epoch = str(uuid.uuid4())
-            try:
+            with contextlib.suppress(NotDurable):  # robots get another, then, the next time
                 await self._commit((), {EPOCH: self._epoch})
-            except NotDurable:  # robots learn of it when they get another the next time
-                pass
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch())]
 

@@ -96,9 +96,7 @@ SIGNALS: Mapping[str, Signal] = {
         _signal("G", "battery_cell_voltage_volts", "Voltage of a cell of a robot's battery.", "battery", "cell"),
         _signal("G", "battery_current_amperes", "Current into (+) or out of (-) a robot's battery.", "battery"),
         _signal("G", "battery_temperature_celsius", "Temperature of a robot's battery.", "battery", low=-90, high=300),
-        _signal(
-            "G", "battery_health_ratio", "What a battery can hold, of what it could when new.", "battery", **_RATIO
-        ),
+        _ratio("battery_health_ratio", "What a battery can hold, of what it could when new.", "battery"),
         _signal("C", "battery_cycles_total", "Times that a robot's battery was charged.", "battery", unit="cycles"),
         _signal("G", "battery_time_remaining_seconds", "How long a robot's battery lasts as it is used.", "battery"),
         _flag("battery_charging", "Whether a robot's battery is charged now.", "battery"),
