@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from agentd.plugin import Collector, Family, Frame, Route, counter, gauge, hookimpl
+from agentd_plugins.collectors.robots import schemas
 from agentd_plugins.collectors.robots.api import ROOT, Api
 from agentd_plugins.collectors.robots.fleet import RTT, SHOWN, STATE, Fleet
 from agentd_plugins.collectors.robots.intake import Intake
@@ -44,8 +45,14 @@ class Robots(Collector[RobotsConfig]):
 
     def routes(self) -> list[Route]:
         """Return the paths under ``/api/telemetry``."""
-        path = f"{ROOT}/ws/{{robot_id}}"
-        return [Route("GET", path, self._service.connect, None, "a robot's WebSocket"), *self._api.routes()]
+        websocket = Route(
+            *("GET", f"{ROOT}/ws/{{robot_id}}", self._service.connect, None, "a robot's WebSocket"),
+            description=schemas.WEBSOCKET,
+            tags=("robots",),
+            parameters=(schemas.ROBOT_ID,),
+            answers=schemas.SOCKET,
+        )
+        return [websocket, *self._api.routes()]
 
     def collect(self) -> Iterable[Family]:
         """Return what robots have told lately."""

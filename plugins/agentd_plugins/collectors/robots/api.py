@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agentd.plugin import Event, EventError, NotDurable, Principal, Route, Scope, Snapshot
-from agentd_plugins.collectors.robots.energy import energy
+from agentd.plugin import Answer, Event, EventError, NotDurable, Principal, Route, Scope, Snapshot
+from agentd_plugins.collectors.robots import schemas
+from agentd_plugins.collectors.robots.energy import Energy, energy
 from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
 from agentd_plugins.collectors.robots.intake import Intake
 from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, ProtocolError, is_robot_id
@@ -20,16 +21,6 @@ PAGE, MOST = 100, 1000
 
 BATCH = 1000
 """Frames that may be posted at once."""
-
-Answer = Callable[[web.BaseRequest, Principal], Awaitable[web.StreamResponse]]
-
-
-class Posted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A frame as it may be posted, where it is more than metrics."""
-
-    metrics: dict[str, Any] = {}
-    timestamp: float | None = None
-    events: list[msgspec.Raw] = []
 
 
 class Api:
@@ -56,26 +47,56 @@ class Api:
         """Return the routes."""
         robot = f"{ROOT}/robots/{{robot_id}}"
         read, write = Scope.METRICS_READ, Scope.ROBOTS_WRITE
+        of_robot, tags = (schemas.ROBOT_ID,), ("robots",)
         return [
-            Route("GET", f"{ROOT}/info", self._info, read, "what this service is"),
-            Route("GET", f"{ROOT}/robots", self._list, read, "the robots that are known"),
-            Route("GET", f"{robot}/metrics", self._metrics, read, "what a robot has told last"),
-            Route("POST", f"{robot}/metrics", self._post, write, "metrics and events of a robot"),
-            Route("DELETE", robot, self._forget, Scope.ADMIN, "forget a robot"),
-            Route("GET", f"{ROOT}/energy", self._energy, read, "what the machine and the robots tell of energy"),
+            Route(
+                *("GET", f"{ROOT}/info", self._info, read, "what this service is"),
+                tags=tags,
+                answers=schemas.INFO,
+            ),
+            Route(
+                *("GET", f"{ROOT}/robots", self._list, read, "the robots that are known"),
+                tags=tags,
+                parameters=schemas.PAGE,
+                answers=schemas.LIST,
+            ),
+            Route(
+                *("GET", f"{robot}/metrics", self._metrics, read, "what a robot has told last"),
+                tags=tags,
+                parameters=of_robot,
+                answers=schemas.METRICS,
+            ),
+            Route(
+                *("POST", f"{robot}/metrics", self._post, write, "metrics and events of a robot"),
+                tags=tags,
+                parameters=of_robot,
+                body=dict[str, Any] | list[dict[str, Any]],
+                answers=schemas.TAKEN,
+            ),
+            Route(
+                *("DELETE", robot, self._forget, Scope.ADMIN, "forget a robot"),
+                tags=tags,
+                parameters=of_robot,
+                answers=schemas.FORGOTTEN,
+            ),
+            Route(
+                *("GET", f"{ROOT}/energy", self._energy, read, "what the machine and the robots tell of energy"),
+                tags=tags,
+                answers=(Answer(200, "all that is known of energy now", Energy),),
+            ),
         ]
 
     async def _info(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         robots = list(self._fleet)
         return _json(
-            {
-                "name": "agentd telemetry",
-                "version": self._version,
-                "features": ["websocket", "http", "numbered_frames", "events", "energy"],
-                "subprotocols": list(SUBPROTOCOLS),
-                "active_connections": sum(robot.connection is not None for robot in robots),
-                "robots": len(robots),
-            }
+            schemas.Info(
+                name="agentd telemetry",
+                version=self._version,
+                features=["websocket", "http", "numbered_frames", "events", "energy"],
+                subprotocols=list(SUBPROTOCOLS),
+                active_connections=sum(robot.connection is not None for robot in robots),
+                robots=len(robots),
+            )
         )
 
     async def _list(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
@@ -97,14 +118,14 @@ class Api:
         up = self._fleet.is_fresh(robot, now)
         return {"up": up, "stale": not up, "connected": robot.connection is not None}.get(state or "", True)
 
-    def _summary(self, robot: Robot, now: float) -> dict[str, Any]:
-        return {
-            "robot_id": robot.id,
-            "state": "up" if self._fleet.is_fresh(robot, now) else "stale",
-            "connected": robot.connection is not None,
-            "last_seen": None if not robot.seen else self._intake.time() - (now - robot.seen),
-            "series": len(robot.readings.series),
-        }
+    def _summary(self, robot: Robot, now: float) -> schemas.Summary:
+        return schemas.Summary(
+            robot.id,
+            "up" if self._fleet.is_fresh(robot, now) else "stale",
+            robot.connection is not None,
+            self._intake.time() - (now - robot.seen) if robot.seen else None,
+            len(robot.readings.series),
+        )
 
     async def _metrics(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         robot = self._fleet.get(request["robot_id"])
@@ -119,14 +140,14 @@ class Api:
             _put(said, series.field, series.raw)
             labels = dict(zip(series.signal.metric.labels[1:], series.key[1:], strict=True))
             canonical.append(
-                {
-                    "name": series.signal.name,
-                    "labels": {name: value for name, value in labels.items() if value is not None},
-                    "value": series.value,
-                    "unit": series.signal.unit,
-                    "age_seconds": round(now - series.stamp, 3),
-                    "stale": now - series.stamp > self._config.stale_after,
-                }
+                schemas.Reading(
+                    series.signal.name,
+                    {name: value for name, value in labels.items() if value is not None},
+                    series.value,
+                    series.signal.unit,
+                    round(now - series.stamp, 3),
+                    now - series.stamp > self._config.stale_after,
+                )
             )
         if self._config.metrics_published == "query":
             self._intake.publish(robot, said)
@@ -163,7 +184,7 @@ class Api:
                 return _refusal(503, str(error), retry_after=5)
             except (ValueError, TypeError) as error:
                 return _refusal(400, f"events: {error}")
-        return _json({"accepted": len(frames)})
+        return _json(schemas.Accepted(len(frames)))
 
     async def _forget(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         name = request["robot_id"]
@@ -184,7 +205,7 @@ class Api:
         return _json(await energy(self._fleet, self._gather, self._intake.time()))
 
 
-def _frames(body: bytes) -> list[Posted]:
+def _frames(body: bytes) -> list[schemas.Posted]:
     """Return what was posted: an object of metrics, a frame with ``metrics``, or a list of either."""
     try:
         found = msgspec.json.decode(body)
@@ -197,12 +218,12 @@ def _frames(body: bytes) -> list[Posted]:
         raise ProtocolError(str(error)[:200]) from None
 
 
-def _posted(item: Any, raw: Any) -> Posted:
+def _posted(item: Any, raw: Any) -> schemas.Posted:
     if not isinstance(item, dict):
         raise ProtocolError(f"expected an object of metrics, found {type(item).__name__}")
     if isinstance(item.get("metrics"), dict) or "events" in item:
-        return msgspec.json.decode(raw, type=Posted)
-    return Posted(metrics=item)
+        return msgspec.json.decode(raw, type=schemas.Posted)
+    return schemas.Posted(metrics=item)
 
 
 def _put(said: dict[str, Any], field: str, value: Any) -> None:
