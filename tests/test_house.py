@@ -20,6 +20,7 @@ FLOORS = (
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),
     ("agentd.metrics.slot",),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
+    ("agentd.context",),
     ("agentd.metrics.assembly", "agentd.metrics.client", "agentd.metrics.rules", "agentd.metrics.frame"),
     (
         "agentd.metrics.family",

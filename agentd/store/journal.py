@@ -81,6 +81,11 @@ class Journal:
         """The number of the last event that readers can get."""
         return self._writer.last
 
+    @property
+    def written(self) -> int:
+        """The number of the last event that was written down: what has a higher one may yet be lost, or get another."""
+        return self._writer.durable
+
     def open(self) -> None:
         """Open what is on disk, and begin to write."""
         self._writer.open()
@@ -150,9 +155,9 @@ class Journal:
         """Return what a plugin has committed; the very dictionary, which follows what it commits."""
         return self._state.setdefault(plugin, {})
 
-    async def wait(self, after: int) -> None:
-        """Return when there is an event with a higher number."""
-        while self.last <= after:
+    async def wait(self, after: int, *, written: bool = False) -> None:
+        """Return when there is an event with a higher number that can be read, or that was ``written`` down."""
+        while (self.written if written else self.last) <= after:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
