@@ -81,6 +81,7 @@ async def test_an_entry_that_two_agents_hold_counts_once(lab, store):
     await slow._link.open()
     entries = [[id_, [part for pair in fields.items() for part in pair]] for id_, fields in found]
     await slow._way.count({STREAM: entries})
+    await slow.stop()
     assert total(lab, slow, fast) == 100
     assert lab.told(slow, "mission_status_total") == {"completed": 50}
 
