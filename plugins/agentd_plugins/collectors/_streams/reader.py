@@ -1,13 +1,16 @@
 """Reads streams in order, each from where it stands: XREAD, with a look at what was trimmed (XINFO STREAM)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from agentd_plugins.collectors._streams.link import Failure, Link
 from agentd_plugins.collectors._streams.position import FIRST, Entry, Info, Position, info
 
 COUNT = 1000
 """Entries of a stream that are read at once."""
+
+_NOTHING: Final = object()
+"""Stands for an answer that is not there."""
 
 KEY = "stream/"
 """What the keys of the state begin with that say where a reader stands."""
@@ -25,12 +28,15 @@ class Reader:
         self._saved = state
         self._beginning = beginning
         self._changed: set[str] = set()
+        self._asked = False
+        self._held: Any = _NOTHING
         for name in streams:
             if KEY + name in state:
                 self.positions[name] = Position.load(state[KEY + name])
 
     async def open(self) -> None:
         """Connect, find where to begin in streams that are new, and look what is missing. Raises ``Failure``."""
+        self._asked, self._held = False, _NOTHING
         await self.link.open()
         for name in self._streams.values():
             if name not in self.positions:
@@ -40,6 +46,8 @@ class Reader:
 
     async def look(self) -> None:
         """Compare with what the server tells of each stream, so that what is missing gets known. Raises ``Failure``."""
+        if self._asked:
+            self._held, self._asked = await self.link.answer(), False
         for name, position in self.positions.items():
             found = await self._info(name)
             before = position.gaps
@@ -53,17 +61,30 @@ class Reader:
 
         Where there are none, waits so many seconds for one; 0 does not wait. Less than ``COUNT`` of a stream are all.
         """
-        block = (b"BLOCK", max(1, int(wait * 1000))) if wait > 0 else ()
-        ids = [self.positions[name].id for name in self._streams.values()]
-        answer = await self.link.ask(b"XREAD", b"COUNT", COUNT, *block, b"STREAMS", *self._streams, *ids, wait=wait)
+        answer, new = self._held, False
+        self._held = _NOTHING
+        if answer is _NOTHING:
+            if not self._asked:
+                await self._ask(wait)
+            self._asked = False
+            answer, new = await self.link.answer(wait), True
         found = {self._streams[key]: entries for key, entries in answer or ()}
         for name, position in self.positions.items():
             entries = found.get(name, ())
             gaps = position.gaps
-            position.read(entries, all_there_was=len(entries) < COUNT)
+            # What was asked for before the last look does not tell what was there then.
+            position.read(entries, all_there_was=new and len(entries) < COUNT)
             if entries or position.gaps != gaps:
                 self._changed.add(name)
+        if any(len(entries) >= COUNT for entries in found.values()):
+            await self._ask(0.0)  # there is more: Redis prepares it while this is counted
+            self._asked = True
         return found
+
+    async def _ask(self, wait: float) -> None:
+        block = (b"BLOCK", max(1, int(wait * 1000))) if wait > 0 else ()
+        ids = [self.positions[name].id for name in self._streams.values()]
+        await self.link.send(b"XREAD", b"COUNT", COUNT, *block, b"STREAMS", *self._streams, *ids)
 
     def changes(self) -> dict[str, Any]:
         """Return what has to be saved."""

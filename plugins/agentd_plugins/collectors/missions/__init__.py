@@ -20,6 +20,9 @@ from agentd_plugins.collectors.missions.tally import OTHER, Statuses, Tally
 WAIT = 5.0
 """Seconds that Redis is asked to wait for an entry: so old may the answer get by which one sees that it is there."""
 
+SAVE_EVERY = 0.1
+"""Seconds after which what was counted is written down, while there is more to count."""
+
 RETRY = (0.5, 30.0)
 """Seconds between two attempts to reach Redis: at first, and at last."""
 
@@ -141,13 +144,16 @@ class Missions(Collector[MissionsConfig]):
             found = await way.read(min(left, WAIT))
             self._note_answer()
         self._job = job = Job(self.clock)
-        due = now() + self.config.job_every
+        saved = now()
+        due = saved + self.config.job_every
         while not job.done:
             job.entries += sum(map(len, found.values()))
             if await way.count(found) or now() > due:
                 await way.look(self.clock.time())
                 job.complete()
-            await self._save(job)
+            if job.done or now() - saved > SAVE_EVERY:
+                await self._save(job)
+                saved = now()
             if not job.done:
                 found = await way.read(0.0)
             self._note_answer()

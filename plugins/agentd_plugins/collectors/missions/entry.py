@@ -1,7 +1,7 @@
 """What an entry of a mission stream says: which mission, and what became of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -9,23 +9,21 @@ LONGEST_STATUS = 64
 LONGEST_MISSION = 200
 
 
-class Said(NamedTuple):
-    """What an entry says."""
-
-    status: str
-    mission: str | None
-    """The mission's id; None where the entry names none, or one that is too long."""
+Said = tuple[str, str | None]
+"""What an entry says: a status, and a mission's id; None where it names none, or one that is too long."""
 
 
-class _Payload(msgspec.Struct):
-    status: str | None = None
+class _Payload(msgspec.Struct, gc=False):
     mission_id: str | int | None = None
+    status: str | None = None
 
 
-class _Data(_Payload):
+class _Data(msgspec.Struct, gc=False):
     type: str | None = None
-    event_type: str | None = None
     payload: _Payload | None = None
+    mission_id: str | int | None = None
+    status: str | None = None
+    event_type: str | None = None
 
 
 _typed = msgspec.json.Decoder(_Data).decode
@@ -39,27 +37,31 @@ def said(fields: Sequence[bytes]) -> Said | None:
     an object with ``status`` and ``mission_id``. Or they are fields of the entry itself. Where no ``status`` is given,
     the last part of ``type`` or ``event_type`` is one: ``mission.completed``.
     """
-    if fields[0] == b"data" and len(fields) == 2:  # as most are: nothing to look for
-        return _of_json(fields[1])
-    flat = dict(zip(fields[::2], fields[1::2], strict=False))
-    data = flat.get(b"data")
-    if data is not None and (found := _of_json(data)) is not None:
-        return found
-    texts = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in flat.items()}
-    return _of_mapping(texts)
-
-
-def _of_json(data: bytes) -> Said | None:
+    if len(fields) != 2 or fields[0] != b"data":  # most entries have nothing else
+        return _of_fields(fields)
     try:
-        typed = _typed(data)
+        typed = _typed(fields[1])
     except msgspec.ValidationError:
-        return _loosely(data)
+        return _loosely(fields[1])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     inner = typed.payload or typed
-    status = inner.status or typed.status or _last(typed.type or typed.event_type)
-    mission = typed.mission_id if inner.mission_id is None else inner.mission_id
+    mission = inner.mission_id
+    if mission is None:
+        mission = typed.mission_id
+    status = inner.status or typed.status
+    if status is None:
+        status = (typed.type or typed.event_type or "").rpartition(".")[2]
     return _checked(status, mission)
+
+
+def _of_fields(fields: Sequence[bytes]) -> Said | None:
+    flat = dict(zip(fields[::2], fields[1::2], strict=False))
+    data = flat.get(b"data")
+    if data is not None and (found := said((b"data", data))) is not None:
+        return found
+    texts = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in flat.items()}
+    return _of_mapping(texts)
 
 
 def _loosely(data: bytes) -> Said | None:
@@ -89,8 +91,8 @@ def _last(type_: object) -> str | None:
 def _checked(status: str | None, mission: str | int | None) -> Said | None:
     if not status or len(status) > LONGEST_STATUS or not status.isprintable():
         return None
-    if mission is not None:
-        mission = mission if isinstance(mission, str) else str(mission)
-        if not mission or len(mission) > LONGEST_MISSION or not mission.isprintable():
-            mission = None
-    return Said(status, mission)
+    if mission is None:
+        return status, None
+    if not isinstance(mission, str):
+        mission = str(mission)
+    return status, mission if mission and len(mission) <= LONGEST_MISSION and mission.isprintable() else None

@@ -157,9 +157,10 @@ class Together:
             if found is None:
                 yield from (id_, GONE if fields is None else UNREADABLE, "", "", "")
                 continue
-            meaning = self._statuses.know(found.status)
+            status, mission = found
+            meaning = self._statuses.know(status)
             does = "e" if meaning.ends else "s" if meaning.starts else ""
-            yield from (id_, STATUS + meaning.label, found.mission or "", does, id_.partition(b"-")[0])
+            yield from (id_, STATUS + meaning.label, mission or "", does, id_.partition(b"-")[0])
 
     async def _run(self, script: str, place: Place, *arguments: object) -> Any:
         return await self._link.ask(b"EVAL", script, len(place.keys), *place.keys, *arguments)

@@ -16,6 +16,9 @@ STATUS, OPEN, UNREADABLE, FORGOTTEN, DURATIONS = "status/", "open/", "unreadable
 """What the keys of the state are called, or begin with."""
 
 
+_UNKNOWN = None, 0
+
+
 class Meaning(NamedTuple):
     """What a status means."""
 
@@ -105,28 +108,34 @@ class Tally:
     def count(self, entries: Iterable[Entry]) -> None:
         """Count entries of one stream."""
         counted: dict[str, int] = {}
-        know = self._statuses.know
+        know, follow = self._statuses.know, self._follow
+        last, now = b"", 0
         for id_, fields in entries:
             found = said(fields) if fields else None
             if found is None:
                 self.unreadable += 1
                 self._changed.add(UNREADABLE)
                 continue
-            label, starts, ends = know(found.status)
+            status, mission = found
+            label, starts, ends = know(status)
             counted[label] = counted.get(label, 0) + 1
-            if found.mission is not None:
-                self._follow(found.mission, int(id_.partition(b"-")[0]), starts=starts, ends=ends)
+            if mission is not None:
+                milliseconds = id_.partition(b"-")[0]
+                if milliseconds != last:  # entries that come close together have the same
+                    last, now = milliseconds, int(milliseconds)
+                follow(mission, now, starts, ends)
         for label, number in counted.items():
             self.counts[label] = self.counts.get(label, 0) + number
             self._changed.add(STATUS + label)
 
-    def _follow(self, mission: str, now: int, *, starts: bool, ends: bool) -> None:
-        start, _ = self.open.pop(mission, (None, 0))
+    def _follow(self, mission: str, now: int, starts: bool, ends: bool) -> None:  # noqa: FBT001  # called for each entry
+        open_ = self.open
+        start, _ = open_.pop(mission, _UNKNOWN)
         self._touched.add(mission)
         if not ends:
-            self.open[mission] = (now if start is None and starts else start, now)
-            if len(self.open) > self._most:
-                self._forget(next(iter(self.open)))
+            open_[mission] = (now if start is None and starts else start, now)
+            if len(open_) > self._most:
+                self._forget(next(iter(open_)))
         elif start is not None:
             self.durations.add(max(0, now - start) / 1000)
             self._changed.add(DURATIONS)
