@@ -45,9 +45,11 @@ class Alone:
         self._reader.saved()
         self._tally.saved()
 
-    def figures(self) -> Figures:
-        """Return what was counted."""
+    def figures(self) -> Figures | None:
+        """Return what was counted; None where no stream was ever found."""
         tally, positions = self._tally, self._reader.positions
+        if not positions:
+            return None
         return Figures(
             statuses=dict(tally.counts),
             active=len(tally.open),

@@ -191,6 +191,16 @@ async def test_redis_is_killed_and_comes_back(lab, store, monkeypatch):
     assert f"127.0.0.1:{store.port}" in failed[0].payload["error_message"]
 
 
+async def test_what_is_not_known_is_not_told(lab, store):
+    """Where Redis was never reached, there are no zeros that nobody counted."""
+    store.kill()
+    collector = await lab.start(Missions)
+    await asyncio.sleep(0.2)
+    assert collector.collect() == []
+    await asyncio.to_thread(store.start)
+    await lab.until(lambda: lab.told(collector, "missions_active") == 0)
+
+
 async def test_the_agent_starts_without_redis(lab, store):
     """Where Redis is away at the start, the collector runs, tells what it had counted, and reads when it comes."""
     store.add("completed")
