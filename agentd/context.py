@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from agentd.events.envelope import Event, Record
 from agentd.host import Host
 from agentd.metrics.family import Snapshot
+from agentd.routes import Principal
 
 T = TypeVar("T")
 
@@ -75,3 +76,4 @@ class Context:
     """Types, sources and the number after which to begin -> the journal; see ``Plugin.follow``."""
     state: Mapping[str, Any] = field(default_factory=dict)
     """What this plugin has committed as its state, by key."""
+    authenticate: Callable[[str], Principal | None] = lambda _token: None

@@ -32,12 +32,13 @@ from agentd.metrics.family import (
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
 from agentd.resilience import Backoff
-from agentd.routes import Principal, Route, Scope
+from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as ClientMetric
 
 __all__ = [
+    "Answer",
     "Backoff",
     "Clock",
     "Collector",
@@ -57,6 +58,7 @@ __all__ = [
     "Metric",
     "NoData",
     "NotDurable",
+    "Parameter",
     "Plugin",
     "Principal",
     "Record",
@@ -177,7 +179,11 @@ class Plugin(Generic[C]):
         """Say that something happened. Takes microseconds, from any thread, and never fails: what cannot be kept is
         counted as dropped.
         """
-        self.context.emit(self.event(type, payload, target=target))
+        try:
+            event = self.event(type, payload, target=target)
+        except Exception:  # noqa: BLE001  # no mapping: whoever takes events refuses it, and says so
+            event = Event(type=type, source=self.context.name, target=target, payload=payload)  # type: ignore[arg-type]
+        self.context.emit(event)
 
     async def commit(self, events: Iterable[Event] = (), state: Mapping[str, Any] | None = None) -> None:
         """Write events and state down in one transaction; return when both are on disk, or raise ``NotDurable``.
@@ -202,6 +208,12 @@ class Plugin(Generic[C]):
     def state(self) -> Mapping[str, Any]:
         """What this plugin has committed as its state, in this life of the agent and before."""
         return self.context.state
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Return who has this token, which came in a message; None where nobody has, or it has expired. One in the
+        header has been judged before a handler is called.
+        """
+        return self.context.authenticate(token)
 
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.
@@ -287,8 +299,8 @@ class Sink(Plugin[C]):
         """Open files anew: somebody has moved them away (SIGHUP, from logrotate say)."""
 
 
-def declared_metrics(plugin: type[Plugin[Any]]) -> list[Metric]:
-    """Return the metrics that a plugin's class declares, alone or in tuples and mappings, by name."""
+def declared_metrics(plugin: type[Any]) -> list[Metric]:
+    """Return the metrics that a class declares, of a plugin say, alone or in tuples and mappings, by name."""
     found: dict[str, Metric] = {}
     for name in dir(plugin):
         value = getattr(plugin, name, None)

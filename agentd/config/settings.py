@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agentd.config.source import Document
+from agentd.config.tokens import Token
 from agentd.host import HostPaths
 from agentd.metrics.rules import Rule
 from agentd.options import Config, Duration, Size
@@ -20,7 +21,8 @@ class AgentSettings(Config, frozen=True):
     """The agent as a whole."""
 
     labels: dict[str, str] = {}
-    """Labels on everything that is pushed, ``{ site = "hall-3" }`` say; what Prometheus scrapes has its own."""
+    """Labels on everything that is pushed and in ``meta`` of every event, ``{ site = "hall-3" }`` say; what Prometheus
+    scrapes has its own."""
     plugin_dirs: list[str] = []
     """Folders whose ``*.py`` files are plugins, each named as its file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -35,6 +37,11 @@ class WebSettings(Config, frozen=True):
     listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9797"])
     """Addresses to answer on: ``HOST:PORT``, ``[IPv6]:PORT``, or ``:PORT`` for all of this machine's. Port 0 takes a
     free one."""
+    tokens: dict[str, Token] = {}
+    """Who may do what by a token, a table for each: ``[web.tokens.NAME]`` with ``token`` (or ``sha256``), ``robots``,
+    ``scopes`` and ``expires``."""
+    tokens_file: str | None = None
+    """A file with more of them, a table ``[NAME]`` for each, which is read again when it changes."""
 
 
 class Switches(Config, frozen=True):

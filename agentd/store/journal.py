@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agentd.events.envelope import Record
-from agentd.store import identity
+from agentd.store import database, identity
 from agentd.store.file import Aside
 from agentd.store.reader import DeadLetter, Found, Reader, Wanted
 from agentd.store.retention import Limits, Retention
@@ -57,6 +57,7 @@ class Journal:
         self._writer.next = who.first + 1 if directory else int(time.time() * 1e6)
         self._reader = Reader(self._writer)
         self._cursors: dict[str, int] = {}
+        self._dead: dict[str, int] | None = None
         self._moved: set[str] = set()
         self._saving: asyncio.TimerHandle | None = None
         self._state: dict[str, dict[str, Any]] = {}
@@ -121,7 +122,8 @@ class Journal:
         if self.problem:
             raise NotWritten(self.problem)
         changes = {
-            _text(key): None if value is None else msgspec.json.encode(value) for key, value in (state or {}).items()
+            database.text(key): None if value is None else msgspec.json.encode(value)
+            for key, value in (state or {}).items()
         }
 
         def work(connection: sqlite3.Connection) -> None:
@@ -231,7 +233,7 @@ class Journal:
     async def bury(self, sink: str, records: Iterable[Record], reason: str) -> None:
         """Keep events that a sink's receiver will never accept. Raises ``NotWritten``."""
         rows = [
-            (sink, record.seq, time.time(), _storable(reason[:1000]), record.type, record.source, record.json)
+            (sink, record.seq, time.time(), database.storable(reason[:1000]), record.type, record.source, record.json)
             for record in records
         ]
 
@@ -246,6 +248,7 @@ class Journal:
             )
 
         await self._job(work)
+        self._dead = None
 
     async def dead(self, sink: str, after: int = 0, events: int = 100) -> list[DeadLetter]:
         """Return dead letters of a sink behind a number, the oldest first."""
@@ -253,7 +256,12 @@ class Journal:
 
     async def count_dead(self) -> dict[str, int]:
         """Return how many dead letters each sink has."""
-        return await self._reader.count_dead()
+        if self._dead is None:  # to count them is to read them all
+            counting: dict[str, int] = {}
+            self._dead = counting
+            counting |= await self._reader.count_dead()
+            return counting
+        return self._dead
 
     async def bury_no_more(self, sink: str, numbers: Sequence[int]) -> None:
         """Forget dead letters, which arrived after all or were given up. Raises ``NotWritten``."""
@@ -262,6 +270,7 @@ class Journal:
             connection.executemany("DELETE FROM dead WHERE sink = ? AND number = ?", [(sink, n) for n in numbers])
 
         await self._job(work)
+        self._dead = None
 
     async def _job(self, work: Callable[[sqlite3.Connection], object]) -> None:
         with self._writer.lock:
@@ -333,15 +342,3 @@ async def _finished(done: "asyncio.Future[object]") -> None:
         await asyncio.shield(done)
     except Exception as error:
         raise NotWritten(str(error)) from error
-
-
-def _text(key: object) -> str:
-    """Return a key of a plugin's state. Raises ``TypeError`` for what is none."""
-    if not isinstance(key, str) or _storable(key) != key:
-        raise TypeError(f"state: expected texts as keys; found {key!r}")
-    return key
-
-
-def _storable(text: str) -> str:
-    """Return a text without what UTF-8 does not have."""
-    return text.encode(errors="replace").decode()
