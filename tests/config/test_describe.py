@@ -258,7 +258,6 @@ memory = "16MiB"  # default
 [collectors.http]  # [collectors.http] in F:10
 enabled = true  # default
 interval = "1m"  # F:16
-max_series = 20000  # default
 pause = "90s"  # default
 undocumented = 1  # default
 url = "http://me:***@host/"  # F:11
@@ -389,7 +388,7 @@ def test_the_schema():
         "default": ["a"],
     }
     assert http["properties"]["headers"]["additionalProperties"] == {"anyOf": [{"type": "string"}, reference]}
-    assert http["properties"]["max_series"]["default"] == 20000
+    assert "default" not in http["properties"]["max_series"]
     assert "called-otherwise" in http["properties"]
     assert made["$defs"]["exporters.push"]["properties"]["rules"]["items"]["required"] == ["action"]
     assert "interval" not in made["$defs"]["exporters.push"]["properties"]

@@ -77,7 +77,7 @@ class Connection:
         self._epoch = epoch
         self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
         self._encode = codec.encode if codec is not None else msgspec.json.encode
-        self._safe = self._sent = 0
+        self._safe = self._under_way = 0
         self._window_ends, self._in_window = 0.0, 0
         self._ping: tuple[bytes, float] | None = None
         self._closing: asyncio.Task[Any] | None = None
@@ -119,7 +119,7 @@ class Connection:
     async def welcome(self) -> None:
         """Tell the robot where to go on."""
         last = self.robot.streams.last(self.stream)
-        self._safe = self._sent = last or 0
+        self._safe = last or 0
         await self._send(
             Welcome(
                 connection_id=self.id,
@@ -194,9 +194,10 @@ class Connection:
         if expires is not None and expires <= self._intake.time():
             self.end(Close.CREDENTIAL, "expired", "the token has expired")
 
-    def safe(self, seq: int) -> None:
-        """Acknowledge: all numbered frames up to this one are on disk."""
+    def safe(self, seq: int, frames: int) -> None:
+        """Acknowledge: all numbered frames up to this one are on disk, so many more than before."""
         self._safe = max(self._safe, seq)
+        self._under_way -= frames
         self._post(Ack(seq=self._safe, credit=self._credit()))
 
     def refused(self, seq: int, why: str) -> None:
@@ -237,18 +238,18 @@ class Connection:
             return
         if last is not None and seq > last + 1:
             robot.count("messages_lost_total", "data", by=seq - last - 1)
-        if self._ledger.full or (seq - max(self._safe, 0) > LENIENCE * self._config.credit_frames and last is not None):
+        if self._ledger.full or self._under_way >= LENIENCE * self._config.credit_frames:
             self.end(Close.TRY_LATER, "credit", "more frames than the credit allows are under way", retry_after_ms=1000)
             return
         self._within_rate(now)
         robot.streams.accept(self.stream, seq)
-        self._sent = seq
         try:
             events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls
         except (EventError, ProtocolError) as error:
             self.refused(seq, str(error))
             events = []
         events += self._intake.data(robot, message.metrics, message.timestamp, now)
+        self._under_way += 1
         self._ledger.add(Entry(robot, self.stream, seq, events, len(data), self))
 
     def _poison(self, error: ProtocolError) -> None:
@@ -259,6 +260,7 @@ class Connection:
         last = self.robot.streams.last(self.stream)
         if last is None or error.seq > last:
             self.robot.streams.accept(self.stream, error.seq)
+            self._under_way += 1
             self._ledger.add(Entry(self.robot, self.stream, error.seq, (), 0, self))
         self.refused(error.seq, str(error))
 

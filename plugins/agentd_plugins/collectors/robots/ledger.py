@@ -4,6 +4,7 @@ Whatever came while one transaction was under way goes into the next, so a thous
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +23,8 @@ Commit = Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]]
 class Waiting(Protocol):
     """Whoever waits for a frame to be safe."""
 
-    def safe(self, seq: int) -> None:
-        """All numbered frames up to this one are on disk."""
+    def safe(self, seq: int, frames: int) -> None:
+        """All numbered frames up to this one are on disk, so many more than before."""
 
     def refused(self, seq: int, why: str) -> None:
         """A frame cannot be written down, ever: it counts as consumed."""
@@ -96,8 +97,9 @@ class Ledger:
             entry.waiting.refused(entry.seq, str(error))
             await self._write([entry._replace(events=())])
         else:
+            frames = Counter(entry.waiting for entry in entries)
             for waiting, seq in {entry.waiting: entry.seq for entry in entries}.items():
-                waiting.safe(seq)
+                waiting.safe(seq, frames[waiting])
 
     def _give_back(self, entries: Sequence[Entry], why: str) -> None:
         # What came after them would leave a hole: it goes as well.
