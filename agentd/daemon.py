@@ -29,8 +29,9 @@ from agentd.plugin import Clock, Context, Sink
 from agentd.registry import Registry
 from agentd.routes import Route
 from agentd.status import PluginStatus, Status
-from agentd.web import events, health
+from agentd.web import events, health, openapi
 from agentd.web.server import WebServer
+from agentd.web.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,9 @@ class Agent:
         hook = registry.changed if registry.implemented("agentd_event") else None
         self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook)
         addresses = [parse_address(text) for text in settings.web.listen]
-        self._web = WebServer(addresses, directories.socket_path())
+        tokens_file = settings.web.tokens_file
+        self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
+        self._web = WebServer(addresses, directories.socket_path(), self._tokens)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -83,6 +86,8 @@ class Agent:
         _prepare(self.state_directory)
         self._self.configured_at = time.time()
         self._flow.open(self.settings.host.procfs)
+        if self.settings.web.tokens_file:
+            await self._workers.run(self._tokens.look)
         self._runnings = instances.build(self.settings.instances, self._registry, self._context)
         collectors, exporters, sinks = map(self._of_kind, ("collectors", "exporters", "sinks"))
         self._flow.deliver(
@@ -102,10 +107,16 @@ class Agent:
             if running.error:
                 self._flow.say("plugin.failed", plugin=running.instance.key, error=running.error)
         about = EventMetrics(self._flow).families
-        self._gatherer.sources = [self._about_agent, about, *map(About, filter(instances.tells, self._runnings))]
+        self._gatherer.sources = [
+            self._about_agent,
+            self._tokens.families,
+            about,
+            *map(About, filter(instances.tells, self._runnings)),
+        ]
         self._web.set_routes(self._routes())
         await self._web.start()
         self._tasks.add(asyncio.create_task(self._self.measure_lag()))
+        self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
         await self._gatherer.gather()
         self.ready = True
         # What was made up to now stays: the garbage collector need not look at it again and again. A scrape makes some
@@ -152,6 +163,7 @@ class Agent:
             disabled=dict(self.settings.disabled),
             journal=self._flow.status(),
             sinks=self._flow.sinks(),
+            tokens_error=self._tokens.error,
         )
 
     def _context(self, instance: Instance) -> Context:
@@ -164,10 +176,11 @@ class Agent:
             emit=self._flow.bus.emit,
             commit=self._flow.commit_for(instance.key),
             state=self._flow.journal.state(instance.key),
+            authenticate=self._tokens.authenticate,
         )
-        if isinstance(instance.keys, ExporterKeys):
-            outlet = Outlet(self._gatherer, Rules(instance.keys.rules))
-            context.gather, context.render = outlet.gather, outlet.render
+        rules = instance.keys.rules if isinstance(instance.keys, ExporterKeys) else []
+        outlet = Outlet(self._gatherer, Rules(rules))
+        context.gather, context.render = outlet.gather, outlet.render
         return context
 
     def _of_kind(self, kind: str) -> list[Running]:
@@ -175,7 +188,11 @@ class Agent:
 
     def _routes(self) -> Iterator[Route]:
         taken: set[tuple[str, str]] = set()
-        for route in (*health.routes(self.status), *events.routes(self._flow)):
+        for route in (
+            *health.routes(self.status),
+            *events.routes(self._flow),
+            *openapi.routes(lambda: self._web.routes, __version__),
+        ):
             taken.add((route.method, route.path))
             yield route
         for running in self._runnings:
@@ -212,6 +229,9 @@ class Agent:
         down = [running.instance.key for running in self._runnings if not running.up]
         systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
         log.info("collectors: %s", " ".join(collectors) or "none")
+        sinks = [running.instance.name for running in self._runnings if running.instance.kind == "sinks"]
+        if sinks:
+            log.info("sinks: %s", " ".join(sinks))
         if down:
             log.warning("not running: %s", " ".join(down))
         for address in self._web.bound:

@@ -85,7 +85,7 @@ def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell 
             name=running.instance.name,
             workers=workers,
             timeout=COLLECTOR_TIMEOUT if keys.timeout is None else keys.timeout,
-            max_series=keys.max_series,
+            max_series=plugin.max_series if keys.max_series is None else keys.max_series,
             interval=interval,
             threaded=None if keys.isolation is None else keys.isolation == "thread",
             transform=registry.transform if registry.implemented("agentd_families") else None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
 
-from agentd.events.envelope import Event, Record, cloud_event
+from agentd.events.envelope import Event, EventError, Record, cloud_event, decode
 from agentd.host import Host, HostPaths
 from agentd.metrics.family import (
     Family,
@@ -33,18 +33,20 @@ from agentd.metrics.family import (
 )
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
-from agentd.routes import Principal, Route, Scope
+from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as ClientMetric
 
 __all__ = [
+    "Answer",
     "Clock",
     "Collector",
     "Config",
     "Context",
     "Duration",
     "Event",
+    "EventError",
     "Exporter",
     "Family",
     "Frame",
@@ -57,6 +59,7 @@ __all__ = [
     "Metric",
     "NoData",
     "NotDurable",
+    "Parameter",
     "Plugin",
     "Principal",
     "Record",
@@ -77,10 +80,13 @@ __all__ = [
     "Value",
     "cloud_event",
     "counter",
+    "event_from_json",
     "gauge",
     "hookimpl",
     "unknown",
 ]
+
+event_from_json = decode
 
 hookimpl = pluggy.HookimplMarker("agentd")
 """Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""
@@ -176,6 +182,7 @@ class Context:
     commit: Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]] = _commit_nowhere
     state: Mapping[str, Any] = field(default_factory=dict)
     """What this plugin has committed as its state, by key."""
+    authenticate: Callable[[str], Principal | None] = lambda _token: None
 
 
 class Plugin(Generic[C]):
@@ -231,7 +238,11 @@ class Plugin(Generic[C]):
         """Say that something happened. Takes microseconds, from any thread, and never fails: what cannot be kept is
         counted as dropped.
         """
-        self.context.emit(self.event(type, payload, target=target))
+        try:
+            event = self.event(type, payload, target=target)
+        except Exception:  # noqa: BLE001  # no mapping: whoever takes events refuses it, and says so
+            event = Event(type=type, source=self.context.name, target=target, payload=payload)  # type: ignore[arg-type]
+        self.context.emit(event)
 
     async def commit(self, events: Iterable[Event] = (), state: Mapping[str, Any] | None = None) -> None:
         """Write events and state down in one transaction; return when both are on disk, or raise ``NotDurable``.
@@ -244,6 +255,12 @@ class Plugin(Generic[C]):
     def state(self) -> Mapping[str, Any]:
         """What this plugin has committed as its state, in this life of the agent and before."""
         return self.context.state
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Return who has this token, which came in a message; None where nobody has, or it has expired. One in the
+        header has been judged before a handler is called.
+        """
+        return self.context.authenticate(token)
 
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.
@@ -268,6 +285,8 @@ class Collector(Plugin[C]):
     """Whether it tells what others have written: where that clashes with what agentd finds itself, it is left out."""
     interval: ClassVar[float | None] = None
     """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
+    max_series: ClassVar[int] = 20_000
+    """Series that it may expose. One that has budgets of its own may need more. The configuration may override it."""
 
     def collect(self) -> Collected | Awaitable[Collected]:
         """Return what is to be told now: ``Family`` objects, or metrics of prometheus_client.
@@ -329,8 +348,8 @@ class Sink(Plugin[C]):
         """Open files anew: somebody has moved them away (SIGHUP, from logrotate say)."""
 
 
-def declared_metrics(plugin: type[Plugin[Any]]) -> list[Metric]:
-    """Return the metrics that a plugin's class declares, alone or in tuples and mappings, by name."""
+def declared_metrics(plugin: type[Any]) -> list[Metric]:
+    """Return the metrics that a class declares, of a plugin say, alone or in tuples and mappings, by name."""
     found: dict[str, Metric] = {}
     for name in dir(plugin):
         value = getattr(plugin, name, None)

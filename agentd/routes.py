@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
@@ -23,15 +24,31 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """On whose behalf a request is made. ``robots`` are globs of robot ids that it may write as."""
+    """On whose behalf a request is made.
+
+    ``robots`` are patterns of the ids of robots that it may write as. ``expires`` is when it ends, in seconds since
+    1970 (None: never): a connection that stays open is to be closed then.
+    """
 
     name: str
     scopes: frozenset[Scope]
     robots: tuple[str, ...] = ()
+    expires: float | None = None
 
     def may(self, scope: Scope | None) -> bool:
         """Say whether this principal has a scope; ``admin`` has all, and ``None`` is open to everybody."""
         return scope is None or scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def writes_as(self, robot: str) -> bool:
+        """Say whether this principal may write as a robot: ``admin`` as any, others as those of their patterns.
+
+        In a pattern ``*`` is any text, ``?`` any character, and all else is itself; capitals count.
+        """
+        if Scope.ADMIN in self.scopes:
+            return True
+        return Scope.ROBOTS_WRITE in self.scopes and any(
+            fnmatchcase(robot, pattern.replace("[", "[[]")) for pattern in self.robots
+        )
 
 
 Handler = Callable[["BaseRequest", Principal], Awaitable["StreamResponse"]]
@@ -39,11 +56,35 @@ Handler = Callable[["BaseRequest", Principal], Awaitable["StreamResponse"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a request may say beside its body, as the API document tells it. Parts of the path are always required."""
+
+    name: str
+    type: Any = str
+    """As msgspec has types: ``Annotated[int, msgspec.Meta(ge=1)]``, or ``list[str]`` for one that may be repeated."""
+    description: str = ""
+    where: Literal["query", "header", "path"] = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route may answer under one status, as the API document tells it. Two with one status differ in content."""
+
+    status: int
+    description: str
+    type: Any = None
+    """The type of the body: what msgspec makes JSON of, ``str`` for a text; None where there is no body."""
+    content: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A path that somebody answers. ``{name}`` in it matches one segment, found under that name in the request.
 
     ``scope`` is what the principal must have; ``None`` opens the route to everybody who can reach the port.
-    ``summary`` is shown on the landing page and in the API document.
+    What follows is for the API document alone: nothing is checked by it. What the server itself may answer (a wrong
+    credential, a lacking scope, a handler that fails) need not be told. Of a WebSocket, what it speaks stands in
+    ``description``, and its answer has the status 101.
     """
 
     method: str
@@ -51,3 +92,9 @@ class Route:
     handler: Handler
     scope: Scope | None
     summary: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    """The type of the request's body, which is JSON; None where there is none."""
+    answers: tuple[Answer, ...] = ()

@@ -40,6 +40,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Plugins that are switched off by the configuration, and where."""
     journal: "JournalStatus | None" = None
     sinks: "list[SinkStatus]" = []
+    tokens_error: str = ""
+    """Why the file of tokens cannot be used as it is; those known before still count."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,11 +15,13 @@ from agentd.config.describe import default_file
 from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
+from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
+from agentd.web.tokens import Tokens
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,8 +95,16 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = sorted([*declared(), *Gatherer.METRICS.values()], key=lambda metric: metric.name)
-    lines += ["", "## The agent itself", "", "What agentd tells about itself and its collectors.", "", *table(own)]
+    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    own.sort(key=lambda metric: metric.name)
+    lines += [
+        "",
+        "## The agent itself",
+        "",
+        "What agentd tells about itself, its collectors, its journal and its sinks.",
+        "",
+        *table(own),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -88,6 +88,14 @@ def test_a_plugin_is_given_its_world():
     assert Fast().context is not Fast().context
 
 
+@pytest.mark.parametrize("payload", [5, "text", ["a"], object()])
+def test_emitting_never_fails(payload):
+    """A payload that is no object is handed on, for the agent to refuse, and its emitter does not fail for it."""
+    taken = []
+    Fast(None, Context(name="collectors.fast", emit=taken.append)).emit("a.b", payload)
+    assert [(event.type, event.source, event.payload) for event in taken] == [("a.b", "collectors.fast", payload)]
+
+
 async def test_beginning_and_end_do_nothing_by_default():
     """They may be called any number of times."""
     plugin = Fast()

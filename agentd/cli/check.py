@@ -1,9 +1,12 @@
 """``agentd check``."""
 
+from pathlib import Path
+
 import click
 
 from agentd.cli import common, fail
 from agentd.cli.loading import load
+from agentd.config import ConfigError, read_tokens
 from agentd.registry import PluginError
 
 
@@ -22,5 +25,11 @@ def command(config_file: str | None, **options: object) -> None:
         click.echo(f"{name}: cannot be loaded: {why}", err=True)
     if broken:
         fail(f"{len(broken)} of the plugins cannot be loaded; the agent would run without them")
+    if settings.web.tokens_file is not None:
+        try:
+            read_tokens(Path(settings.web.tokens_file))
+        except ConfigError as error:
+            click.echo(str(error), err=True)
+            fail("the file of tokens cannot be used")
     files = ", ".join(map(str, settings.document.files)) or "no file: the defaults"
     click.echo(f"ok: {len(settings.instances)} plugins from {files}")

@@ -61,8 +61,13 @@ def replay(name: str, after: int | None, **_options: object) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common
 def skip(name: str, *, yes: bool, **_options: object) -> None:
-    """Give up all events that wait for a sink, so that it goes on with what comes. On a terminal it asks before."""
-    if not yes and sys.stdin.isatty():
+    """Give up all events that wait for a sink, so that it goes on with what comes.
+
+    Asks before; where nobody can be asked, in a script, it takes --yes.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("this gives up events for good, and nobody can be asked here: say --yes")
+    if not yes:
         waiting = next((sink.lag_events for sink in _sinks() if sink.sink in (name, f"sinks.{name}")), 0)
         click.confirm(f"{name} will not get the {waiting} events that wait. Go on?", abort=True)
     skipped = msgspec.json.decode(ask(_path(name, "skip"), method="POST"), type=dict[str, int])["skipped"]

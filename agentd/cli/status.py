@@ -17,8 +17,8 @@ from agentd.status import JournalStatus, Status
 def command(*, as_json: bool, **_options: object) -> None:
     """Show how the agent that runs on this machine is.
 
-    Ends with 1 where a plugin fails, a sink is unhealthy or the journal cannot be written, and with 2 where no agent
-    answers.
+    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written or the file of tokens not be
+    used, and with 2 where no agent answers.
     """
     status = msgspec.json.decode(ask("/api/v1/status"), type=Status)
     if as_json:
@@ -27,7 +27,7 @@ def command(*, as_json: bool, **_options: object) -> None:
         show(status)
     bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
     broken = status.journal is not None and status.journal.error
-    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
+    if bad or broken or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
@@ -46,6 +46,8 @@ def show(status: Status) -> None:
     click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}")
     if status.journal is not None:
         click.echo(f"journal: {told(status.journal)}")
+    if status.tokens_error:
+        click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
     click.echo()
     table = Table(box=None, pad_edge=False)
     longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
@@ -68,8 +70,9 @@ def show(status: Status) -> None:
         if plugin.error:
             click.echo(f"{plugin.plugin}: {plugin.error}")
     for sink in status.sinks:
-        if not sink.healthy:
-            click.echo(f"{sink.sink}: UNHEALTHY, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
+        if not sink.healthy or sink.error:
+            health = sink.state if sink.healthy else "UNHEALTHY"
+            click.echo(f"{sink.sink}: {health}, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")
 

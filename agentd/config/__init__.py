@@ -17,6 +17,7 @@ from agentd.config.settings import (
     parse_address,
 )
 from agentd.config.source import DEFAULT_FILE, Document, Overrides, find, read
+from agentd.config.tokens import Token, read_tokens
 
 __all__ = [
     "DEFAULT",
@@ -35,11 +36,13 @@ __all__ = [
     "Problem",
     "Settings",
     "SinkKeys",
+    "Token",
     "WebSettings",
     "core",
     "find",
     "parse_address",
     "read",
+    "read_tokens",
     "resolve",
     "suggest",
 ]

@@ -24,6 +24,7 @@ from agentd.config.settings import (
 )
 from agentd.config.source import UNITED, Document, Overrides
 from agentd.config.spelling import found
+from agentd.config.tokens import doubles
 from agentd.host import HostPaths
 from agentd.options import Config
 
@@ -85,6 +86,10 @@ def core(document: Document, *, overrides: Overrides | None = None) -> Core:
         except ValueError as error:
             path = ("web", "listen", str(index))
             problems.append(document.problem(path, f"{error}; found {found(address)}"))
+    problems += doubles(web.tokens, ("web", "tokens"), document)
+    if web.tokens_file is not None and not web.tokens_file.startswith("/"):
+        message = f"expected a path from the root, /etc/agentd/tokens.toml say; found {found(web.tokens_file)}"
+        problems.append(document.problem(("web", "tokens_file"), message))
     return Core(agent, web, host, journal, problems)
 
 
@@ -218,7 +223,12 @@ class _Kind:
 
 
 def _section(type_: type[S], name: str, document: Document, problems: list[Problem]) -> S:
-    return type_(**to_fields(type_, document.values.get(name, {}), (name,), document, problems))
+    fields = to_fields(type_, document.values.get(name, {}), (name,), document, problems)
+    try:
+        return type_(**fields)
+    except ValueError as error:  # options that contradict each other
+        problems.append(document.problem((name,), str(error)))
+        return type_()
 
 
 def _place(problem: Problem, places: Mapping[str, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agentd.config.source import Document
+from agentd.config.tokens import Token
 from agentd.host import HostPaths
 from agentd.metrics.rules import Rule
 from agentd.options import Config, Duration, Size
@@ -20,7 +21,8 @@ class AgentSettings(Config, frozen=True):
     """The agent as a whole."""
 
     labels: dict[str, str] = {}
-    """Labels on everything that is pushed, ``{ site = "hall-3" }`` say; what Prometheus scrapes has its own."""
+    """Labels on everything that is pushed and in ``meta`` of every event, ``{ site = "hall-3" }`` say; what Prometheus
+    scrapes has its own."""
     plugin_dirs: list[str] = []
     """Folders whose ``*.py`` files are plugins, each named as its file."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -35,6 +37,11 @@ class WebSettings(Config, frozen=True):
     listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9797"])
     """Addresses to answer on: ``HOST:PORT``, ``[IPv6]:PORT``, or ``:PORT`` for all of this machine's. Port 0 takes a
     free one."""
+    tokens: dict[str, Token] = {}
+    """Who may do what by a token, a table for each: ``[web.tokens.NAME]`` with ``token`` (or ``sha256``), ``robots``,
+    ``scopes`` and ``expires``."""
+    tokens_file: str | None = None
+    """A file with more of them, a table ``[NAME]`` for each, which is read again when it changes."""
 
 
 class Switches(Config, frozen=True):
@@ -59,8 +66,9 @@ class CollectorKeys(Config, frozen=True):
     """How long a collection may take before the rest is answered without it; left out, ``5s``."""
     isolation: Literal["inline", "thread"] | None = None
     """Where it runs: between the agent's other work, or in a worker thread. Left out, the collector's own choice."""
-    max_series: Annotated[int, msgspec.Meta(ge=1)] = 20000
-    """The most series that it may expose; what is beyond is cut off, named and counted."""
+    max_series: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most series that it may expose; what is beyond is cut off, named and counted. Left out, the collector's own
+    choice, mostly 20,000."""
 
     def __post_init__(self) -> None:
         for name, value in (("interval", self.interval), ("timeout", self.timeout)):

@@ -77,29 +77,37 @@ def read(path: File | None) -> Document:
     """
     if path is None:
         return Document()
+    problems: list[Problem] = []
     values: dict[str, Any] = {}
     origins: dict[Path, Origin] = {}
-    problems: list[Problem] = []
     files = (path, *_beside(path, problems))
     for file in files:
-        try:
-            text = file.read_bytes().decode("utf-8-sig")
-            table, lines = _parse(text)
-        except FileNotFoundError:
-            problems.append(Problem(Origin(str(file)), "", "no such file"))
-        except OSError as error:
-            problems.append(Problem(Origin(str(file)), "", f"cannot be read: {error.strerror}"))
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            problems.append(Problem(Origin(str(file), line), "", "not UTF-8"))
-        except RecursionError:
-            problems.append(Problem(Origin(str(file)), "", "arrays or tables are nested too deeply"))
-        except ValueError as error:
-            message = f"not valid TOML: {getattr(error, 'msg', error)}{_column(error)}"
-            problems.append(Problem(Origin(str(file), getattr(error, "lineno", None)), "", message))
-        else:
-            _merge(values, origins, table, {path: Origin(str(file), line) for path, line in lines.items()}, ())
+        document = read_one(file)
+        problems += document.problems
+        _merge(values, origins, document.values, document.origins, ())
     return Document(values, origins, files, tuple(problems))
+
+
+def read_one(path: File) -> Document:
+    """Read a file, and nothing beside it. Raises nothing, as ``read``."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        table, lines = _parse(text)
+    except FileNotFoundError:
+        problem = Problem(Origin(str(path)), "", "no such file")
+    except OSError as error:
+        problem = Problem(Origin(str(path)), "", f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = Problem(Origin(str(path), line), "", "not UTF-8")
+    except RecursionError:
+        problem = Problem(Origin(str(path)), "", "arrays or tables are nested too deeply")
+    except ValueError as error:
+        message = f"not valid TOML: {getattr(error, 'msg', error)}{_column(error)}"
+        problem = Problem(Origin(str(path), getattr(error, "lineno", None)), "", message)
+    else:
+        return Document(table, {key: Origin(str(path), line) for key, line in lines.items()}, (path,))
+    return Document(files=(path,), problems=(problem,))
 
 
 def reference(value: object) -> tuple[str, str] | None:

@@ -1,6 +1,7 @@
 """The types of options in plain words: what an error expects, what the reference page says."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -22,8 +23,15 @@ _NOUNS: dict[object, str] = {
     int: "whole number",
     float: "number",
     str: "string",
+    datetime: "moment with its time zone",
 }
-_EXAMPLES: dict[object, object] = {bool: True, int: 1, float: 1.0, str: "text"}
+_EXAMPLES: dict[object, object] = {
+    bool: True,
+    int: 1,
+    float: 1.0,
+    str: "text",
+    datetime: datetime(2030, 1, 31, 12, tzinfo=UTC),
+}
 _BOUNDS = {
     "ge": "at least {}",
     "gt": "more than {}",

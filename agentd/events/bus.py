@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from agentd.errors import described
-from agentd.events.envelope import LARGEST, Event, EventError, check_given, check_names, new_id
+from agentd.events.envelope import LARGEST, Event, EventError, check_depth, check_given, check_names, new_id
 from agentd.plugin import Clock, NotDurable
 from agentd.store.identity import Identity
 from agentd.store.journal import Journal, NotWritten
@@ -111,6 +111,7 @@ class Bus:
         payload = _encode(event.payload)
         if payload[:1] != b"{":
             raise EventError(f"payload: expected an object; found {type(event.payload).__name__}")
+        check_depth("payload", payload)
         tail = self._tail(event.meta) if event.meta else self._own_tail()
         if len(payload) + len(tail) > LARGEST:
             raise EventError(f"payload: with meta it has {len(payload) + len(tail)} bytes; {LARGEST} is the most")
@@ -142,7 +143,9 @@ class Bus:
         labels = given.get("labels")
         meta["labels"] = {**(labels if isinstance(labels, Mapping) else {}), **self._labels}
         meta.pop("seq", None)
-        return _encode(meta)[:-1] + b',"seq":'
+        encoded = _encode(meta)
+        check_depth("meta", encoded)
+        return encoded[:-1] + b',"seq":'
 
     def _refuse(self, event: Any, error: Exception) -> None:
         self.refused += 1

@@ -1,5 +1,6 @@
 """Folds events that repeat each other: the first goes at once, the others of a window become one, with a count."""
 
+import hashlib
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from agentd.events.envelope import Event, Record
 
 MOST = 10_000
 """Different events whose windows are open at once; what is beyond goes as it is."""
+
+LONGEST = 64
+"""Characters or bytes of a key's value that are kept as they are; of what is longer, a digest is."""
 
 HELD = 16 << 20
 """Bytes that are held back at most; what is beyond goes as it is."""
@@ -50,6 +54,9 @@ class Condenser:
         """Return those of the events that go at once, and keep the others."""
         passing = []
         for record in records:
+            if not record.sound:  # it is set aside when it is sent
+                passing.append(record)
+                continue
             key = self._key(record.event)
             window = self._windows.get(key)
             if self._full(window, record):
@@ -92,7 +99,10 @@ class Condenser:
             value: Any = getattr(event, path[0], None)
             for name in path[1:]:
                 value = value.get(name) if isinstance(value, dict) else None
-            values.append(value if isinstance(value, str | float | int | None) else msgspec.json.encode(value))
+            known = value if isinstance(value, str | float | int | None) else msgspec.json.encode(value)
+            if isinstance(known, str | bytes) and len(known) > LONGEST:  # each window keeps its key
+                known = hashlib.sha256(known.encode() if isinstance(known, str) else known).digest()
+            values.append(known)
         return tuple(values)
 
 

@@ -25,7 +25,7 @@ class DeadLetters:
             await self._journal.bury(self._name, rejected, reason)
         except NotWritten:
             return False
-        self._sink.log.warning("%d events are set aside: %s", len(rejected), reason)
+        self._sink.log.warning("events that are set aside: %d; %s", len(rejected), reason)
         return True
 
     async def replay(self, events: int) -> int:

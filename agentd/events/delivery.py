@@ -96,14 +96,14 @@ class Delivery:
 
     def skip(self) -> int:
         """Give up all that waits, and go on with what comes; return how many events that are, wanted or not."""
-        waiting = max(0, self._journal.last - self._at)
+        waiting = max(0, self._journal.last - self._got)
         self._go(self._journal.last)
         self.dropped += waiting
         return waiting
 
     def rewind(self, seq: int) -> None:
-        """Deliver again all behind a number."""
-        self._go(min(seq, self._journal.last))
+        """Deliver again all behind a number; one that the sink has not got to yet changes nothing."""
+        self._go(min(seq, self._got))
 
     def replay(self) -> None:
         """Deliver dead letters once more: their receiver may have changed its mind."""
@@ -113,6 +113,7 @@ class Delivery:
     def status(self, dead_letters: int = 0) -> SinkStatus:
         """Return how it is now."""
         now = self._now()
+        waits = self._busy or (not self.started and self._oldest > 0)
         state: SinkState = "starting"
         if self._task is None or self._task.done():
             state = "stopped"
@@ -127,11 +128,11 @@ class Delivery:
             plugin=self._plugin,
             state=state,
             healthy=self.healthy,
-            cursor=self._journal.cursor(self.name) or 0,
+            cursor=self._got,
             lag_events=max(0, self._journal.last - self._at)
             if not self._busy
             else max(1, self._journal.last - self._at),
-            lag_seconds=max(0.0, time.time() - self._oldest) if self._busy and self._oldest else 0.0,
+            lag_seconds=max(0.0, time.time() - self._oldest) if waits and self._oldest else 0.0,
             sent=self.sent,
             retried=self.retried,
             rejected=self.rejected,
@@ -139,6 +140,11 @@ class Delivery:
             dead_letters=dead_letters,
             error=self.error,
         )
+
+    @property
+    def _got(self) -> int:
+        """The number up to which it has got all, or given it up."""
+        return self._journal.cursor(self.name) or 0
 
     @property
     def healthy(self) -> bool:
@@ -151,6 +157,7 @@ class Delivery:
             try:
                 await self._calls.call(self._sink.start())
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+                await self._look()
                 await self._failed(why(error), None, 0)
             else:
                 self.started = True
@@ -173,6 +180,15 @@ class Delivery:
             except Exception as error:  # noqa: BLE001  # a bug here must not end the sink for good
                 self._sink.log.error("delivery failed: %s", described(error))
                 await self._sleep(LONGEST_WAIT)
+
+    async def _look(self) -> None:
+        """Note since when something waits for a sink that has not started yet."""
+        while True:
+            found = await self._journal.read(self._at, wanted=self._wanted, events=1)
+            if found.records or found.reached <= self._at:
+                break
+            self._at = found.reached
+        self._oldest = found.records[0].event.timestamp if found.records and found.records[0].sound else 0.0
 
     async def _next(self) -> tuple[Sequence[Record], int]:
         """Return the next events to deliver, and up to where the journal was read for them."""
@@ -246,7 +262,7 @@ class Delivery:
                 str(retry) or "it asks for time",
             )
         except Reject as reject:
-            rejected, reason = [record for record in sending if record.id in reject.ids], str(reject)
+            rejected, reason = [record for record in sending if record.sound and record.id in reject.ids], str(reject)
         except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
             arrived, error = 0, why(failure)
             if broken := [record for record in sending if not record.sound]:  # no receiver would take these
@@ -268,7 +284,7 @@ class Delivery:
         if arrived:
             self._progress = self._now()
             if not rejected and self._condenser is None:
-                self._journal.move(self.name, max(arrived[-1].seq, self._journal.cursor(self.name) or 0))
+                self._journal.move(self.name, max(arrived[-1].seq, self._got))
 
     async def _failed(self, error: str, after: float | None, number: int) -> None:
         self.retried += number
@@ -290,7 +306,7 @@ class Delivery:
             if connected and self._connected is not None:
                 self._sink.log.warning("works again")
             elif error:
-                self._sink.log.error("cannot deliver: %s; tried again until it works", error)
+                self._sink.log.error("cannot deliver: %s; tried again until it works", error.rstrip("."))
             payload = {"plugin": self.name} if connected else {"plugin": self.name, "error": error}
             kind = "sink.connected" if connected else "sink.disconnected"
             self._emit(Event(type=kind, source=self.name, payload=payload))
@@ -315,11 +331,15 @@ class Delivery:
         return Condenser(condense.key, condense.window) if condense is not None else None
 
     def _go(self, seq: int) -> None:
+        self._journal.move(self.name, seq)  # at once: the worker may hang, or the agent end before the sink has started
         self._jump = seq
+        if not self.started:
+            self._at, self._oldest = seq, 0.0
         self._wake.set()
 
     async def _sleep(self, seconds: float) -> None:
         """Wait, but for what somebody wants."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation that comes with what is waited for
+                await self._wake.wait()
         self._wake.clear()

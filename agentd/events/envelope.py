@@ -17,6 +17,12 @@ LARGEST = 1 << 20
 """Bytes that an envelope may have at most."""
 
 
+FLAT = 100
+"""Objects and lists that may be within each other, however deep the caller already is."""
+ROOM = 300
+"""Calls by which whoever reads an event may be deeper than whoever emits it: both share Python's limit."""
+
+
 class EventError(ValueError):
     """What was given is no event; the text names the field and says what would be right."""
 
@@ -62,7 +68,7 @@ class Record:
         """Whether the envelope can be understood."""
         try:
             return self.event is not None
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return False
 
     @property
@@ -79,6 +85,7 @@ class _Posted(Event, kw_only=True, forbid_unknown_fields=True):
 
 
 _decode = msgspec.json.Decoder(Event).decode
+_pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_posted = msgspec.json.Decoder(_Posted).decode
 
 
@@ -114,6 +121,15 @@ def check_given(event: Event) -> None:
         raise EventError(f"timestamp: expected seconds since 1970; found {event.timestamp!r}")
 
 
+def check_depth(field: str, json: bytes) -> None:
+    """Raise ``EventError`` where an object holds so much within each other that others could not read it again."""
+    if json.count(b"[") + json.count(b"{") > FLAT:
+        try:
+            _pass_over(b"[" * ROOM + json + b"]" * ROOM)
+        except RecursionError:
+            raise EventError(f"{field}: too many lists and objects within each other") from None
+
+
 def _check_name(field: str, name: str | None) -> None:
     if name is not None and (len(name) > LONGEST_NAME or not name.isprintable()):
         raise EventError(f"{field}: expected at most {LONGEST_NAME} printable characters; found {name[:40]!r}")
@@ -126,6 +142,8 @@ def decode(data: bytes) -> Event:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$.")
+        if unknown := re.fullmatch("Object contains unknown field `(.*)`", what):
+            what = f"there is no field {unknown[1]!r}; an event has {', '.join(Event.__struct_fields__)}"
         raise EventError(f"{field}: {what}" if field else what) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"expected an event as JSON: {error}") from None

@@ -103,6 +103,7 @@ class Flow:
         if self._task is not None:
             self._task.cancel()
         if self._journal is not None:
+            self._tell_dropped(self._journal)  # there is no later look
             await self._journal.close(within)
         if self._lock is not None:
             database.unlock(self._lock)
@@ -163,11 +164,13 @@ class Flow:
                 "%s lost %d events that it had not got: the journal is full, or they were too old", sink, number
             )
             self.say("journal.dropped", reason="retention", plugin=sink, events=number)
-        dropped, self._dropped = journal.dropped - self._dropped, journal.dropped
-        if dropped and not journal.problem:
-            log.warning("%d events were lost: there was no room for them in memory", dropped)
-            self.say("journal.dropped", reason="memory", events=dropped)
-        elif dropped:
-            self._dropped -= dropped  # told when it is over
+        if not journal.problem:  # else it is told when that is over
+            self._tell_dropped(journal)
         if self.deliveries:
             self._dead = await journal.count_dead()
+
+    def _tell_dropped(self, journal: Journal) -> None:
+        dropped, self._dropped = journal.dropped - self._dropped, journal.dropped
+        if dropped:
+            log.warning("%d events were lost: there was no room for them in memory", dropped)
+            self.say("journal.dropped", reason="memory", events=dropped)

@@ -41,12 +41,19 @@ class EventMetrics:
         gauge("agentd_sink_healthy", "Whether a sink delivers in the time that it may take (1) or not (0).", PLUGIN),
     )
 
+    journal = (taken, refused, dropped, broken, size, writable)
+
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._counts = [0] * len(BOUNDS)
         self._sum = 0.0
         self._names: tuple[str, ...] | None = None
         self._layout = Layout()
+
+    @classmethod
+    def declared(cls) -> list[Metric]:
+        """Return what they are, for the reference page."""
+        return [*cls.journal, cls.commits, *cls.sinks]
 
     def families(self) -> Frame:
         """Return all of them as they are now."""
@@ -58,10 +65,9 @@ class EventMetrics:
         if names != self._names:
             self._names = names
             keys: list[Labels] = [(name,) for name in names]
-            single = (self.taken, self.refused, self.dropped, self.broken, self.size, self.writable)
             self._layout = Layout(
                 [
-                    *(metric(0.0) for metric in single),
+                    *(metric(0.0) for metric in self.journal),
                     self.commits(commits),
                     *(metric(dict.fromkeys(keys, 0.0)) for metric in self.sinks if keys),
                 ]

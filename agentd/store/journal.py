@@ -57,6 +57,7 @@ class Journal:
         self._writer.next = who.first + 1 if directory else int(time.time() * 1e6)
         self._reader = Reader(self._writer)
         self._cursors: dict[str, int] = {}
+        self._dead: dict[str, int] | None = None
         self._moved: set[str] = set()
         self._saving: asyncio.TimerHandle | None = None
         self._state: dict[str, dict[str, Any]] = {}
@@ -241,6 +242,7 @@ class Journal:
             )
 
         await self._job(work)
+        self._dead = None
 
     async def dead(self, sink: str, after: int = 0, events: int = 100) -> list[DeadLetter]:
         """Return dead letters of a sink behind a number, the oldest first."""
@@ -248,7 +250,12 @@ class Journal:
 
     async def count_dead(self) -> dict[str, int]:
         """Return how many dead letters each sink has."""
-        return await self._reader.count_dead()
+        if self._dead is None:  # to count them is to read them all
+            counting: dict[str, int] = {}
+            self._dead = counting
+            counting |= await self._reader.count_dead()
+            return counting
+        return self._dead
 
     async def bury_no_more(self, sink: str, numbers: Sequence[int]) -> None:
         """Forget dead letters, which arrived after all or were given up. Raises ``NotWritten``."""
@@ -257,6 +264,7 @@ class Journal:
             connection.executemany("DELETE FROM dead WHERE sink = ? AND number = ?", [(sink, n) for n in numbers])
 
         await self._job(work)
+        self._dead = None
 
     async def _job(self, work: Callable[[sqlite3.Connection], object]) -> None:
         with self._writer.lock:

@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
@@ -31,6 +32,8 @@ class Found(NamedTuple):
     records: list[Record]
     reached: int
     """The number up to which was looked, wanted or not; the next reading begins behind it."""
+    written: float = inf
+    """When the last of what was looked at was written down, in seconds since 1970; infinite where that is unknown."""
 
 
 class DeadLetter(NamedTuple):
@@ -78,8 +81,15 @@ class Reader:
         """Return the last wanted events below a number, the newest first; see ``Journal.search``."""
 
         def ask(connection: sqlite3.Connection) -> Found:
-            query = "SELECT seq, type, source, data, crc FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
-            return self._chosen(before, connection.execute(query, (before, FETCH)), wanted, events, PAGE)
+            query = "SELECT seq, type, source, data, crc, stored FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+            times: list[float] = []
+
+            def rows() -> Iterator[tuple[Any, ...]]:
+                for *row, stored in connection.execute(query, (before, FETCH)):
+                    times.append(stored if isinstance(stored, float) and stored else inf)
+                    yield tuple(row)
+
+            return self._chosen(before, rows(), wanted, events, PAGE)._replace(written=max(times, default=inf))
 
         return await self._in_thread(lambda: self._with_connection(ask, Found([], before)))
 

@@ -67,7 +67,10 @@ class Retention:
         if excess > 0 and self._thin_out_dead_letters(connection):
             return True
         oldest = connection.execute(
-            "SELECT seq, type, source, stored, length(data) FROM events ORDER BY seq LIMIT ?", (CHUNK,)
+            # The newest stays: the next life goes on from its number, and must not give out one twice.
+            "SELECT seq, type, source, stored, length(data) FROM events "
+            "WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?",
+            (CHUNK,),
         ).fetchall()
         bound = 0
         for seq, _, _, _, length in oldest:

@@ -87,14 +87,19 @@ class Connections(web.Server):
         else:
             loop.default_exception_handler(context)
 
-    def say(self, text: str, error: BaseException | None = None) -> None:
-        """Log a complaint, but not again and again: clients could fill the log."""
+    def say(
+        self, text: str, error: BaseException | None = None, *, about: str = "", level: int = logging.ERROR
+    ) -> None:
+        """Log a complaint, but not again and again: clients could fill the log. Complaints are the same where their
+        texts are, or what they are ``about``.
+        """
         now = time.monotonic()
-        if now - self._said.get(text, -inf) >= SAID_EVERY:
+        about = about or text
+        if now - self._said.get(about, -inf) >= SAID_EVERY:
             if len(self._said) >= SAID_MOST:
                 self._said.clear()
-            self._said[text] = now
-            log.error("%s", text, exc_info=error if log.isEnabledFor(logging.DEBUG) else None)
+            self._said[about] = now
+            log.log(level, "%s", text, exc_info=error if log.isEnabledFor(logging.DEBUG) else None)
 
     def _drop(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self._silent.pop(handler, None)

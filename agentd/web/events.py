@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agentd.events.envelope import Event, EventError, Record, decode
+from agentd.events.envelope import LONGEST_NAME, Event, EventError, Record, decode
 from agentd.events.flow import Flow
 from agentd.events.wanted import wants
 from agentd.options import Duration
 from agentd.plugin import NotDurable
 from agentd.routes import Principal, Route, Scope
+from agentd.web import answers
 from agentd.web.connections import SENDING
 
 PAGE, MOST = 100, 1000
@@ -48,13 +49,48 @@ def routes(flow: Flow) -> list[Route]:
     sinks = _Sinks(flow)
     read, write, admin = Scope.EVENTS_READ, Scope.EVENTS_WRITE, Scope.ADMIN
     return [
-        Route("GET", "/api/v1/events", _told(events.find), read, "the last events, the newest first"),
-        Route("GET", "/api/v1/events/stream", _told(events.stream), read, "events as they happen (server-sent events)"),
-        Route("POST", "/api/v1/events", _told(events.take), write, "one event, or a list of them"),
-        Route("GET", "/api/v1/sinks", _told(sinks.show), admin, "how the sinks are"),
-        Route("GET", "/api/v1/sinks/{name}/dead", _told(sinks.dead), admin, "events that a sink's receiver refused"),
-        Route("POST", "/api/v1/sinks/{name}/replay", _told(sinks.replay), admin, "deliver once more"),
-        Route("POST", "/api/v1/sinks/{name}/skip", _told(sinks.skip), admin, "give up what waits"),
+        Route(
+            *("GET", "/api/v1/events", _told(events.find), read, "the last events, the newest first"),
+            tags=("events",),
+            parameters=answers.WHICH,
+            answers=answers.FOUND,
+        ),
+        Route(
+            *("GET", "/api/v1/events/stream", _told(events.stream), read, "events as they happen (server-sent events)"),
+            description=answers.STREAM,
+            tags=("events",),
+            parameters=answers.FROM,
+            answers=answers.STREAMED,
+        ),
+        Route(
+            *("POST", "/api/v1/events", _told(events.take), write, "one event, or a list of them"),
+            tags=("events",),
+            body=answers.POSTED,
+            answers=answers.TAKEN,
+        ),
+        Route(
+            *("GET", "/api/v1/sinks", _told(sinks.show), admin, "how the sinks are"),
+            tags=("sinks",),
+            answers=answers.SINKS,
+        ),
+        Route(
+            *("GET", "/api/v1/sinks/{name}/dead", _told(sinks.dead), admin, "events that a sink's receiver refused"),
+            tags=("sinks",),
+            parameters=answers.LETTERS_OF_SINK,
+            answers=answers.LETTERS,
+        ),
+        Route(
+            *("POST", "/api/v1/sinks/{name}/replay", _told(sinks.replay), admin, "deliver once more"),
+            tags=("sinks",),
+            parameters=answers.REPLAY_OF_SINK,
+            answers=answers.REPLAYING,
+        ),
+        Route(
+            *("POST", "/api/v1/sinks/{name}/skip", _told(sinks.skip), admin, "give up what waits"),
+            tags=("sinks",),
+            parameters=answers.OF_SINK,
+            answers=answers.SKIPPED,
+        ),
     ]
 
 
@@ -65,10 +101,8 @@ class _Events:
     async def find(self, request: web.BaseRequest) -> web.StreamResponse:
         query = _Query(request.query)
         wanted, journal = query.wanted(), self._flow.journal
-        since, until, limit = query.time("since"), query.time("until"), query.number("limit", PAGE, MOST)
+        since, until, limit = query.time("since"), query.time("until"), query.limit()
         before: int | None = query.number("before", 0, 1 << 62) or None
-        if not limit:
-            raise Refused("limit: expected at least 1")
         query.end()
         records: list[Record] = []
         lowest = (before or journal.last + 1) - LOOK
@@ -78,10 +112,10 @@ class _Events:
                 before = None  # this was all
                 break
             before = found.reached
-            if since is not None and found.records and all(_older(record, since) for record in found.records):
-                before = None  # what was before them is older still
-                break
             records += [record for record in found.records if _within(record, since, until)]
+            if since is not None and found.written < since:
+                before = None  # what was written down before them is older still; their own time may be any
+                break
             if before <= max(1, lowest):
                 break
         following = {"before": before} if before is not None and before > 1 else None
@@ -125,8 +159,11 @@ class _Events:
 
     async def take(self, request: web.BaseRequest) -> web.StreamResponse:
         _Query(request.query).end()
-        async with asyncio.timeout(SENDING):
-            body = await request.read()
+        try:
+            async with asyncio.timeout(SENDING):
+                body = await request.read()
+        except web.RequestPayloadError as error:
+            raise Refused(f"the body cannot be read: {' '.join(str(error).split())}") from None
         events = list(posted(body))
         for event in events:
             event.source = event.source or POSTED
@@ -149,7 +186,7 @@ class _Sinks:
 
     async def dead(self, request: web.BaseRequest) -> web.StreamResponse:
         query = _Query(request.query)
-        after, limit = query.number("after", 0, 1 << 62), query.number("limit", PAGE, MOST)
+        after, limit = query.number("after", 0, 1 << 62), query.limit()
         query.end()
         letters = await self._flow.journal.dead(self._named(request), after, limit)
         return _answer(
@@ -199,12 +236,24 @@ class _Query:
         return self._parameters.get(name, "")
 
     def wanted(self) -> Callable[[str, str], bool] | None:
-        types, sources = self.known("type"), self.known("source")
-        return wants(types.split(",") if types else ["*"], sources.split(",") if sources else ["*"])
+        return wants(self._patterns("type"), self._patterns("source"))
+
+    def _patterns(self, name: str) -> list[str]:
+        patterns = self.known(name).split(",") if self.known(name) else ["*"]
+        for pattern in patterns:
+            if len(pattern) > LONGEST_NAME:  # it takes more than its length in time to understand one
+                raise Refused(f"{name}: expected at most {LONGEST_NAME} characters; found {pattern[:40]!r}")
+        return patterns
+
+    def limit(self) -> int:
+        limit = self.number("limit", PAGE, MOST)
+        if not limit:
+            raise Refused("limit: expected at least 1")
+        return limit
 
     def number(self, name: str, default: int, most: int) -> int:
         text = self.known(name)
-        if not text:
+        if name not in self._parameters:
             return default
         if not re.fullmatch("[0-9]{1,18}", text):
             raise Refused(f"{name}: expected a whole number; found {text[:40]!r}")
@@ -250,13 +299,11 @@ def posted(body: bytes) -> Iterator[Event]:
             raise Refused(f"event {place}: {error}") from None
 
 
-def _older(record: Record, moment: float) -> bool:
-    return record.event.timestamp < moment
-
-
 def _within(record: Record, since: float | None, until: float | None) -> bool:
     if since is None and until is None:
         return True
+    if not record.sound:
+        return False
     timestamp = record.event.timestamp
     return (since is None or timestamp >= since) and (until is None or timestamp <= until)
 

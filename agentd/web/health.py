@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
-from agentd.routes import Principal, Route, Scope
+from agentd.routes import Answer, Principal, Route, Scope
 from agentd.status import Status
 
 
@@ -29,8 +29,19 @@ def routes(status: Callable[[], Status]) -> list[Route]:
     async def show(_request: web.BaseRequest, _principal: Principal) -> web.Response:
         return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
 
+    tags = ("agent",)
+    live = (Answer(200, "It answers.", str, "text/plain"),)
+    ready = (
+        Answer(200, "It is ready, and every sink delivers.", str, "text/plain"),
+        Answer(503, "It is not ready, or a sink has not delivered for long; the text says which.", str, "text/plain"),
+    )
+    told = (Answer(200, "How it is.", Status),)
     return [
-        Route("GET", "/livez", livez, None, "whether the agent answers at all"),
-        Route("GET", "/readyz", readyz, None, "whether it is ready to be scraped"),
-        Route("GET", "/api/v1/status", show, Scope.ADMIN, "plugins, their last runs and errors, as JSON"),
+        Route("GET", "/livez", livez, None, "whether the agent answers at all", tags=tags, answers=live),
+        Route("GET", "/readyz", readyz, None, "whether it is ready to be scraped", tags=tags, answers=ready),
+        Route(
+            *("GET", "/api/v1/status", show, Scope.ADMIN, "plugins, their last runs and errors, as JSON"),
+            tags=tags,
+            answers=told,
+        ),
     ]

@@ -15,6 +15,7 @@ from agentd.errors import described
 from agentd.routes import Principal, Route, Scope
 from agentd.web.connections import SENDING, Connections
 from agentd.web.table import Table
+from agentd.web.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,18 @@ class ListenError(Exception):
 class WebServer:
     """The agent's web server, on TCP addresses and on the Unix socket of the local command line."""
 
-    def __init__(self, addresses: Sequence[tuple[str, int]], unix_socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[tuple[str, int]],
+        unix_socket: Path | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
         self.bound: list[tuple[str, int]] = []
         """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
         self._addresses = addresses
         self._unix_socket = unix_socket
         self._unix_bound = False
+        self._tokens = Tokens() if tokens is None else tokens
         self._table = Table(())
         self._server: Connections | None = None
         self._runner: web.ServerRunner | None = None
@@ -121,16 +128,17 @@ class WebServer:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        principal = self._principal(request)
+        if principal is None:
+            return self._unauthorized(request)
         route, parts, methods = self._table.resolve(request.method, request.path)
         if route is None:
             if methods:
                 allowed = ", ".join(sorted(methods))
                 return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
             return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
-        principal = principal_of(request)
         if not principal.may(route.scope):
-            text = f"only for this machine: {principal.name} lacks the scope {route.scope} that it takes elsewhere\n"
-            return web.Response(status=403, text=text)
+            return _forbidden(principal, route)
         if parts:
             with warnings.catch_warnings():  # aiohttp would like keys of a type that its older versions do not have
                 warnings.simplefilter("ignore")
@@ -146,6 +154,27 @@ class WebServer:
                 self._server.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
         return response
+
+    def _principal(self, request: web.BaseRequest) -> Principal | None:
+        """Return who asks. A credential is judged alone, wherever it comes from: a wrong one is nobody's (None)."""
+        credentials = request.headers.getall("Authorization", None)
+        return principal_of(request) if credentials is None else self._tokens.bearer(credentials)
+
+    def _unauthorized(self, request: web.BaseRequest) -> web.Response:
+        if self._server is not None:
+            peer = request.remote or "the Unix socket"
+            text = f"refused a request from {peer}: its credential (the header Authorization) is nobody's, or expired"
+            self._server.say(text, about="credentials", level=logging.WARNING)
+        text = "the credential in the header Authorization is nobody's, or has expired: expected Bearer TOKEN\n"
+        return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _forbidden(principal: Principal, route: Route) -> web.Response:
+    if principal in (LOCAL, REMOTE):
+        text = f"only for this machine: {principal.name} lacks the scope {route.scope} that it takes elsewhere\n"
+    else:
+        text = f"the token of {principal.name} lacks the scope {route.scope}\n"
+    return web.Response(status=403, text=text)
 
 
 def principal_of(request: web.BaseRequest) -> Principal:

@@ -69,10 +69,13 @@ def test_a_sink_that_is_not(broken):
 
 
 def test_skip(broken):
-    """What waits for a sink is given up, and counted as dropped."""
+    """What waits for a sink is given up, and counted as dropped; in a script it takes --yes."""
     assert broken.run("emit", "test.skipped").returncode == 0
     before = sink(broken)["dropped"]
-    result = broken.run("sinks", "skip", "tiny")
+    refused = broken.run("sinks", "skip", "tiny")
+    assert (refused.returncode, "say --yes" in refused.stderr) == (2, True)
+    assert sink(broken)["dropped"] == before
+    result = broken.run("sinks", "skip", "tiny", "--yes")
     assert (result.returncode, result.stderr) == (0, "")
     assert int(result.stdout.split()[0]) >= 1
     broken.server.until(lambda: not sink(broken)["lag_events"])
@@ -124,7 +127,7 @@ def test_replay_from_a_number(here):
 @pytest.mark.parametrize("action", ["dead", "replay", "skip"])
 def test_a_sink_that_there_is_not(here, action):
     """A name that no sink has is an error that names those that there are."""
-    result = here.run("sinks", action, "no such?")
+    result = here.run("sinks", action, "no such?", *(["--yes"] if action == "skip" else []))
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "agentd: there is no sink sinks.no such?; there are: sinks.tiny\n"
 

@@ -242,6 +242,7 @@ log_format = "auto"  # default
 
 [web]
 listen = [":1", ":2"]  # F:5
+tokens = {}  # default
 
 [host]
 procfs = "/proc"  # default

@@ -1,9 +1,11 @@
 """A document and the plugins that there are -> what runs and why, or everything that is wrong."""
 
+import hashlib
 import subprocess
 import sys
 
 import pytest
+import tomli
 
 from agentd.config import CollectorKeys, ConfigError, Document, ExporterKeys, Origin, read, resolve
 from agentd.config.describe import show
@@ -439,3 +441,87 @@ def test_importing_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+WRONG_TOKENS = f"""\
+[web]
+tokens_file = "tokens.toml"
+tokens.plain = "{CANARY}-{CANARY}"
+
+[web.tokens.short]
+token = "{CANARY}"
+
+[web.tokens.none]
+robots = ["*"]
+
+[web.tokens.both]
+token = "{CANARY}-{CANARY}"
+sha256 = "{CANARY}"
+
+[web.tokens.hash]
+sha256 = "{CANARY}"
+
+[web.tokens.scope]
+token = "{CANARY}-{CANARY}"
+scopes = ["robots:wrote"]
+
+[web.tokens.zone]
+token = "{CANARY}-{CANARY}-2"
+expires = 2030-01-01T00:00:00
+"""
+ONE_OF_THE_TWO = "expected either token or sha256"
+
+
+def test_mistakes_in_tokens(problems):
+    """What is wrong with a token is said with its place, and never with the token."""
+    found = problems(WRONG_TOKENS)
+    assert CANARY not in "\n".join(found)
+    assert [line.partition("; ")[0] for line in found] == [
+        "agentd.toml:2: web.tokens_file: expected a path from the root, /etc/agentd/tokens.toml say",
+        "agentd.toml:3: web.tokens.plain: expected a table",
+        (
+            "agentd.toml:5: web.tokens.short: expected a token of at least 16 characters, letters, digits and signs of "
+            "ASCII without blanks"
+        ),
+        f"agentd.toml:8: web.tokens.none: {ONE_OF_THE_TWO}",
+        f"agentd.toml:11: web.tokens.both: {ONE_OF_THE_TWO}",
+        (
+            "agentd.toml:15: web.tokens.hash: expected sha256 as 64 hexadecimal digits, such as "
+            "`printf %s TOKEN | sha256sum` prints"
+        ),
+        (
+            'agentd.toml:20: web.tokens.scope.scopes[0]: expected one of "metrics:read", "events:read", '
+            '"events:write", "robots:write", "admin"'
+        ),
+        "agentd.toml:24: web.tokens.zone.expires: expected a moment with its time zone",
+    ]
+
+
+def test_a_token_belongs_to_one(problems):
+    """Two principals with one token are an error, though one has it as its digest."""
+    [problem] = problems(
+        f"[web.tokens]\nb.token = '{CANARY * 2}'\na.sha256 = '{hashlib.sha256((CANARY * 2).encode()).hexdigest()}'\n"
+    )
+    assert problem == 'agentd.toml:3: web.tokens.a: the same token as "b": give each one of its own'
+
+
+def test_tokens_are_what_they_are_written_as(resolved, monkeypatch):
+    """A token may stand in the environment, a moment in quotes or without; nothing shows the token."""
+    monkeypatch.setenv("TOKEN", CANARY * 2)
+    for moment in ("2030-01-31T12:00:00Z", "'2030-01-31T14:00:00+02:00'", "2030-01-31 13:00:00+01:00"):
+        settings = resolved(f"[web.tokens.a]\ntoken = {{ env = 'TOKEN' }}\nexpires = {moment}\nrobots = ['r-*']\n")
+        token = settings.web.tokens["a"]
+        assert token.token == Secret(CANARY * 2)
+        assert (token.robots, token.scopes) == (["r-*"], ["robots:write"])
+        assert token.expires.timestamp() == 1_896_091_200
+        assert CANARY not in f"{settings.web!r}{show(settings)}"
+        assert 'tokens.a.token = { env = "TOKEN" }' in show(settings)
+        assert tomli.loads(show(settings))["web"]["tokens"]["a"]["expires"]
+
+
+def test_core_options_that_contradict_each_other(problems):
+    """What a section of the core refuses as a whole is said with its place, beside other mistakes."""
+    assert problems("\n[journal]\nmax_age = '0s'\n[web]\nlisten = ['x']\n") == [
+        "agentd.toml:2: journal: max_age must be longer than 0s",
+        'agentd.toml:5: web.listen[0]: expected HOST:PORT, [IPv6]:PORT or :PORT, such as "127.0.0.1:9797"; found "x"',
+    ]

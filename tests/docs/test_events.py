@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -99,6 +100,27 @@ def test_the_events_of_the_agent_are_all_described(agent):
     said = {type_ for file in sources for type_ in re.findall(r'(?:say\(|type=|kind = )"(\w+\.\w+)"', file.read_text())}
     assert said >= {"agent.started", "journal.dropped"}
     assert all(f"| `{type_}` |" in PAGE for type_ in said), said
+
+
+def test_the_metrics_of_the_agent_are_all_described(agent):
+    """Each metric that the agent tells of itself, its journal and its sinks has its row in the reference."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    told = set(re.findall(r"^# TYPE (agentd_\w+)", agent.get("/metrics").text, flags=re.MULTILINE))
+    assert {"agentd_sink_lag_seconds", "agentd_journal_size_bytes"} <= told
+    assert not {name for name in told if f"| `{name}` |" not in page}
+
+
+def test_the_gate_tells_once_that_it_is_missing(agent, folder):
+    """The collector of the page says that its file has gone, and does not say so at each collection."""
+
+    def number():
+        return len(json.loads(agent.get("/api/v1/events?type=gate.missing").text)["events"])
+
+    before = number()
+    (folder / "gate").unlink()
+    agent.until(lambda: number() == before + 1)
+    time.sleep(0.7)  # some collections
+    assert number() == before + 1
 
 
 def test_the_schema_knows_what_the_check_knows():

@@ -97,6 +97,16 @@ async def test_pages_lead_to_the_first_event(tmp_path):
         assert seen == list(range(24, -1, -1))
 
 
+async def test_what_tells_of_long_ago_hides_nothing(tmp_path):
+    """Events that happened long before they were written down do not end a search for recent ones."""
+    async with running(tmp_path, NO_COLLECTORS) as (agent, session):
+        await post(session, agent, b'{"type": "door.opened"}')
+        await post(session, agent, json.dumps([{"type": "door.closed", "timestamp": 1}] * 3).encode())
+        for limit in (1, 2, 100):
+            _, answer = await get(session, agent, f"/events?type=door.*&since=1h&limit={limit}")
+            assert [event["type"] for event in answer["events"]] == ["door.opened"]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -117,14 +127,21 @@ async def test_pages_lead_to_the_first_event(tmp_path):
 async def test_what_is_no_event_is_refused(agent_of_module, body, message):
     """The answer names the field, and which event of a list; nothing of the request is taken."""
     agent, session = agent_of_module
-    _, before = await get(session, agent, "/events?limit=1")
+    _, before = await get(session, agent, "/events?source=api")
     status, answer, _ = await post(session, agent, body)
     assert (status, message in answer["error"]) == (400, True), answer
-    _, after = await get(session, agent, "/events?limit=1")
+    _, after = await get(session, agent, "/events?source=api")
     assert after["events"] == before["events"]
 
 
-@pytest.mark.parametrize("query", ["typ=x", "limit=x", "since=yesterday", "before=-1"])
+async def test_a_body_that_is_not_what_its_header_says_is_refused(agent_of_module):
+    """A body that cannot be unpacked is the sender's mistake, and no error of the agent's."""
+    agent, session = agent_of_module
+    status, answer, _ = await post(session, agent, b"no gzip", headers={"Content-Encoding": "gzip"}, compress=False)
+    assert (status, "cannot be read" in answer["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("query", ["typ=x", "limit=x", "since=yesterday", "before=-1", "type=" + 201 * "["])
 async def test_what_is_no_query_is_refused(agent_of_module, query):
     """A misspelt filter is an error, and does not let everything pass."""
     agent, session = agent_of_module

@@ -154,6 +154,26 @@ def test_what_is_no_event_is_left_out(event):
     assert bus.refused == 1
 
 
+@pytest.mark.parametrize("field", ["payload", "meta"])
+def test_what_is_too_deep_to_be_read_again_is_left_out(field):
+    """Whoever emits with hardly anything on the stack makes no event on which a deeper reader fails; flat ones pass."""
+    bus, journal = make()
+
+    def emit():
+        for depth in (500, 900):
+            value = []
+            for _ in range(depth):
+                value = [value]
+            bus.emit(Event(type="a", **{field: {"x": value}}))
+        bus.emit(Event(type="a", **{field: {"x": [[[]]] * 1000}}))
+
+    thread = threading.Thread(target=emit)
+    thread.start()
+    thread.join()
+    assert len(journal.taken) == 2
+    assert bus.refused == 1
+
+
 def test_a_problem_is_named_once(caplog):
     """A plugin that emits nonsense all the time does not fill the log."""
     bus, _ = make()

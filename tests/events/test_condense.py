@@ -1,5 +1,7 @@
 """Events that repeat each other, folded."""
 
+import tracemalloc
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,22 @@ def test_memory_is_bounded(monkeypatch):
     assert [r.seq for r in passed] == [12]
     assert len(condenser.ended(10.0)) == 2
     assert condenser._bytes == 0
+
+
+def test_windows_keep_no_long_keys():
+    """Events whose keys are long texts or lists fold as all do, and take no memory for each key."""
+    condenser = Condenser(["payload.text", "payload.list"], 10.0)
+    tracemalloc.start()
+    try:
+        for n in range(100):
+            long = f"{n:03d}" * 30_000
+            assert len(condenser.take([record(n, text=long, list=[long])], 0.0)) == 1
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    last = "099" * 30_000
+    assert condenser.take([record(100, text=last, list=[last])], 1.0) == []
+    assert len(condenser.take([record(101, text=last, list=[last, 1])], 1.0)) == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 7)), max_size=60))

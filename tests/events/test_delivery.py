@@ -261,7 +261,7 @@ async def test_a_hanging_sink_holds_up_no_other(tmp_path):
         world.add(other)
         await until(lambda: other.arrived == [1, 2])
         await until(lambda: not made.healthy)
-        assert made.status().state in ("retrying", "open", "half open")
+        await until(lambda: made.status().state in ("retrying", "open", "half open"))
         await world.emit(3)
         await until(lambda: other.arrived == [1, 2, 3])
         release.set()
@@ -334,14 +334,36 @@ async def test_an_envelope_that_is_none_is_set_aside(tmp_path):
         assert made.status().sent == 2
 
 
+async def test_an_envelope_that_is_none_is_none_of_those_that_a_sink_names(tmp_path):
+    """What nobody can understand holds up neither a sink that refuses others, nor one whose events are folded."""
+    async with opened(tmp_path) as world:
+        await world.emit(1)
+        world.bus.emit(Event(type="test.raw", source="test", payload={"n": msgspec.Raw(b"{broken")}))
+        await world.emit(2)
+
+        class Careful(Sink[Config]):
+            """Refuses the first, without a look at what is in the others."""
+
+            async def send(self, events):
+                if any(b'"n":1' in record.json for record in events):
+                    raise Reject([events[0].id], "no")
+
+        refusing = world.add(Careful(None, Context(name="sinks.careful")))
+        sink = Scripted()
+        made = world.add(sink, condense=Condense(key=["payload.n"], window=Duration(30)))
+        await until(lambda: refusing.status().rejected == 1 and refusing.status().lag_events == 0)
+        await until(lambda: sink.arrived == [1, 2])
+        assert made.status().rejected == 1
+
+
 async def test_a_jump_forgets_what_was_held_back(tmp_path):
-    """What waited to be folded is given up with all the rest, and a number beyond the last means the last."""
+    """What waited to be folded is given up with all the rest."""
     async with opened(tmp_path) as world:
         sink = Scripted()
         made = world.add(sink, condense=Condense(key=["type"], window=Duration(0.3)))
         await world.emit(1, 2, 3)
         await until(lambda: sink.arrived == [1])
-        made.rewind(10**9)
+        made.skip()
         await asyncio.sleep(0.5)
         await world.emit(4)
         await until(lambda: sink.arrived == [1, 4])
@@ -361,6 +383,55 @@ async def test_skip_and_rewind(tmp_path):
         assert made.status().dropped >= 3
         made.rewind(0)
         await until(lambda: sink.arrived == [4, 1, 2, 3, 4])
+
+
+async def test_rewinding_never_goes_forward(tmp_path):
+    """A number that the sink has not got to yet takes nothing from it, neither what waits nor what is held back."""
+    async with opened(tmp_path) as world:
+        await world.emit(*range(8))
+        sink = Scripted(OSError("down"), OSError("down"))
+        made = world.add(sink, batch=Batch(events=2))
+        folding = world.add(Scripted(name="sinks.folding"), condense=Condense(key=["type"], window=Duration(0.3)))
+        await until(lambda: made.status().error and folding.status().sent == 1)
+        for each in (made, folding):
+            each.rewind(6)
+            each.rewind(10**9)
+        await until(lambda: sink.arrived == list(range(8)))
+        await until(lambda: folding._sink.arrived[-1:] == [7])
+
+
+class Away(Scripted):
+    """A sink whose server is away from the beginning."""
+
+    async def start(self):
+        raise OSError("no route to the server")
+
+
+async def test_a_sink_that_never_started_lags(tmp_path):
+    """Its lag is told in events and in seconds."""
+    async with opened(tmp_path) as world:
+        await world.bus.commit([Event(type="test.old", timestamp=1e9), Event(type="other.older", timestamp=5e8)])
+        made = world.add(Away())
+        await until(lambda: made.status().lag_seconds > 1e8)
+        assert made.status().lag_events >= 2
+
+
+async def test_a_sink_that_never_started_can_skip(tmp_path):
+    """What waits is given up at once, counted once, and given up for the next life of the agent, too."""
+    async with opened(tmp_path) as world:
+        await world.emit(1, 2, 3)
+        made = world.add(Away())
+        await until(lambda: made.status().lag_seconds)
+        assert made.skip() >= 3
+        dropped = made.status().dropped
+        assert made.skip() <= 1  # that it cannot deliver is an event, too
+        assert (made.status().lag_events, made.status().lag_seconds) == (0, 0.0)
+        assert made.status().dropped <= dropped + 1
+    async with opened(tmp_path) as world:
+        sink = Scripted()
+        world.add(sink)
+        await world.emit(4)
+        await until(lambda: sink.arrived == [4])
 
 
 async def test_reopening_reaches_the_sink(tmp_path):

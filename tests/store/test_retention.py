@@ -55,6 +55,14 @@ def test_what_is_too_old_goes(shop):
     assert shop.gone == [(1, "a.b", "s"), (2, "a.b", "s")]
 
 
+def test_the_newest_stays(shop):
+    """However old it is, the last event is kept: the next life of the agent counts on from its number."""
+    shop = shop()
+    shop.add(1, 2)
+    shop.now += 1e6
+    assert shop.left() == [2]
+
+
 def test_a_clock_that_is_not_synchronised_drops_nothing(shop):
     """However old events seem by a clock that nobody has set, they stay; they go with others' age once it is set."""
     shop = shop()

@@ -9,11 +9,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from agentd.config import Token
+from agentd.options import Secret
 from agentd.routes import Principal, Route, Scope
 from agentd.web import connections
 from agentd.web import server as server_module
 from agentd.web.connections import most_connections
 from agentd.web.server import LOCAL, REMOTE, ListenError, WebServer, principal_of
+from agentd.web.tokens import Tokens
 
 
 @pytest.fixture
@@ -212,6 +215,49 @@ async def test_scopes_are_asked_for(serve):
         403,
         "only for this machine: anonymous lacks the scope admin that it takes elsewhere\n",
     )
+
+
+TOKEN = "t0ken-" * 6
+
+
+async def test_a_credential_is_judged_alone(caplog):
+    """A token is its principal, with no right of this machine's; any other credential is 401, wherever and whatever."""
+
+    async def who(_request, principal):
+        return web.Response(text=principal.name)
+
+    tokens = Tokens({"r1": Token(token=Secret(TOKEN), scopes=["events:read"])})
+    server = WebServer([("127.0.0.1", 0)], None, tokens)
+    scopes = {"/open": None, "/metrics": Scope.METRICS_READ, "/events": Scope.EVENTS_READ, "/admin": Scope.ADMIN}
+    server.set_routes(Route("GET", path, who, scope) for path, scope in scopes.items())
+    await server.start()
+    try:
+        for path in scopes:
+            assert await ask(server, path) == (200, "anonymous")
+        for more in ("", "X-Forwarded-For: 192.0.2.1\r\n"):
+            shown = f"Authorization: Bearer {TOKEN}\r\n{more}"
+            assert [await ask(server, path, headers=shown) for path in scopes] == [
+                (200, "r1"),
+                (403, "the token of r1 lacks the scope metrics:read\n"),
+                (200, "r1"),
+                (403, "the token of r1 lacks the scope admin\n"),
+            ]
+        wrong = ["Bearer x", f"Basic {TOKEN}", "", f"Bearer {TOKEN}x", f"Bearer {TOKEN}\r\nAuthorization: Bearer x"]
+        for credential in wrong:
+            for path in (*scopes, "/nothing"):
+                status, text = await ask(server, path, headers=f"Authorization: {credential}\r\n")
+                assert (status, text.count("\n")) == (401, 1)
+                assert TOKEN not in text
+        reader, writer = await asyncio.open_connection(*server.bound[0])
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: x\r\n\r\n")
+        assert b"\r\nWWW-Authenticate: Bearer\r\n" in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    finally:
+        await server.stop()
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "127.0.0.1" in record.getMessage()
+    assert TOKEN not in caplog.text
 
 
 def principal(peer, headers=(), family=socket.AF_INET):

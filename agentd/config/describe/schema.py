@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ _TYPES: dict[object, dict[str, Any]] = {
     Regex: {"type": "string", "format": "regex"},
     Url: {"type": "string", "format": "uri"},
     Secret: {"type": "string"},
+    datetime: {"type": "string", "format": "date-time"},
 }
 _BOUNDS = {
     "ge": "minimum",

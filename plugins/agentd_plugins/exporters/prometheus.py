@@ -7,10 +7,12 @@ from html import escape
 from aiohttp import web
 
 from agentd.plugin import (
+    Answer,
     Config,
     Exporter,
     Family,
     Layout,
+    Parameter,
     Principal,
     Route,
     Scope,
@@ -25,6 +27,23 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 DEADLINE = 10.0
 """Seconds a scrape may take where it does not say so itself: Prometheus's default timeout."""
 
+
+PARAMETERS = (
+    Parameter("collect[]", list[str], "Collectors that are asked; left out, all. Not together with `exclude[]`."),
+    Parameter("exclude[]", list[str], "Collectors that are not asked."),
+    Parameter("X-Prometheus-Scrape-Timeout-Seconds", str, "How long the scrape may take, in seconds.", "header"),
+)
+ANSWERS = (
+    Answer(200, "The metrics, in the format that the header Accept prefers.", str, "text/plain"),
+    Answer(200, "The metrics, in the format that the header Accept prefers.", str, "application/openmetrics-text"),
+    Answer(400, "No collector of that name is enabled, or both parameters were there.", str, "text/plain"),
+    Answer(
+        503,
+        "As many scrapes as may be are being answered; the header Retry-After says when to come again.",
+        str,
+        "text/plain",
+    ),
+)
 
 REMEMBERED = 32
 """Combinations of Accept headers of which is remembered what they come to."""
@@ -70,8 +89,17 @@ class Prometheus(Exporter[PrometheusConfig]):
     def routes(self) -> Iterable[Route]:
         """Return the routes of the metrics and of the landing page."""
         return [
-            Route("GET", self.config.path, self.scrape, Scope.METRICS_READ, "metrics for Prometheus"),
-            Route("GET", "/", self.landing, Scope.METRICS_READ, "this page"),
+            Route(
+                *("GET", self.config.path, self.scrape, Scope.METRICS_READ, "metrics for Prometheus"),
+                tags=("metrics",),
+                parameters=PARAMETERS,
+                answers=ANSWERS,
+            ),
+            Route(
+                *("GET", "/", self.landing, Scope.METRICS_READ, "where things are"),
+                tags=("agent",),
+                answers=(Answer(200, "A page for people.", str, "text/html"),),
+            ),
         ]
 
     def about(self) -> Iterable[Family]:

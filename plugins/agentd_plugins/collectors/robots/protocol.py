@@ -8,7 +8,7 @@ With the subprotocol ``agentd.telemetry.v1`` each message is one JSON object in 
 import re
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -124,7 +124,8 @@ class Ack(msgspec.Struct, tag="ack", tag_field="type", kw_only=True):
 
 class Error(msgspec.Struct, tag="error", tag_field="type", kw_only=True, omit_defaults=True):
     """Something was refused. ``fatal``: the connection is closed. Else a frame with this ``seq`` counts as consumed:
-    it must not be sent again."""
+    it must not be sent again.
+    """
 
     reason: str
     message: str = ""
@@ -148,13 +149,12 @@ class ProtocolError(ValueError):
 class Codec:
     """One of the two forms of the messages."""
 
-    def __init__(self, subprotocol: Literal["agentd.telemetry.v1", "agentd.telemetry.v1+msgpack"] = JSON) -> None:
+    def __init__(self, subprotocol: str = JSON) -> None:
         self.binary = subprotocol == MSGPACK
         library: Any = msgspec.msgpack if self.binary else msgspec.json
         self.encode: Callable[[Any], bytes] = library.Encoder().encode
         self._decode: Callable[[bytes], Message] = library.Decoder(Message).decode
         self._loose: Callable[[bytes], Any] = library.Decoder().decode
-        self._event: Callable[[bytes], Any] = self._loose
 
     def decode(self, frame: bytes) -> Message:
         """Return a message. Raises ``ProtocolError``."""
@@ -173,11 +173,13 @@ class Codec:
             raise ProtocolError(f"expected an object of metrics, found {type(found).__name__}")
         return found
 
-    def event(self, raw: msgspec.Raw) -> Any:
-        """Return what a robot sent as an event. Raises ``ProtocolError``."""
+    def event(self, raw: msgspec.Raw) -> bytes:
+        """Return what a robot sent as an event, as JSON. Raises ``ProtocolError``."""
+        if not self.binary:
+            return bytes(raw)
         try:
-            return self._event(bytes(raw))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            return msgspec.json.encode(self._loose(bytes(raw)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
             raise ProtocolError(_reason(error)) from None
 
     def _number(self, frame: bytes) -> int | None:

@@ -1,0 +1,227 @@
+"""The paths under ``/api/telemetry`` that are no WebSocket: what robots post, and what others ask about robots."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from agentd.plugin import Event, EventError, NotDurable, Principal, Route, Scope, Snapshot
+from agentd_plugins.collectors.robots.energy import energy
+from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
+from agentd_plugins.collectors.robots.intake import Intake
+from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, ProtocolError, is_robot_id
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.settings import RobotsConfig
+
+ROOT = "/api/telemetry"
+PAGE, MOST = 100, 1000
+"""Robots in an answer: by default, and at most."""
+
+BATCH = 1000
+"""Frames that may be posted at once."""
+
+Answer = Callable[[web.BaseRequest, Principal], Awaitable[web.StreamResponse]]
+
+
+class Posted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A frame as it may be posted, where it is more than metrics."""
+
+    metrics: dict[str, Any] = {}
+    timestamp: float | None = None
+    events: list[msgspec.Raw] = []
+
+
+class Api:
+    """Answers what robots post, and what others ask about them."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        intake: Intake,
+        config: RobotsConfig,
+        *,
+        commit: Callable[[Iterable[Event], Mapping[str, Any]], Awaitable[None]],
+        gather: Callable[..., Awaitable[Snapshot]],
+        version: str,
+    ) -> None:
+        self._fleet = fleet
+        self._intake = intake
+        self._config = config
+        self._commit = commit
+        self._gather = gather
+        self._version = version
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        robot = f"{ROOT}/robots/{{robot_id}}"
+        read, write = Scope.METRICS_READ, Scope.ROBOTS_WRITE
+        return [
+            Route("GET", f"{ROOT}/info", self._info, read, "what this service is"),
+            Route("GET", f"{ROOT}/robots", self._list, read, "the robots that are known"),
+            Route("GET", f"{robot}/metrics", self._metrics, read, "what a robot has told last"),
+            Route("POST", f"{robot}/metrics", self._post, write, "metrics and events of a robot"),
+            Route("DELETE", robot, self._forget, Scope.ADMIN, "forget a robot"),
+            Route("GET", f"{ROOT}/energy", self._energy, read, "what the machine and the robots tell of energy"),
+        ]
+
+    async def _info(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        robots = list(self._fleet)
+        return _json(
+            {
+                "name": "agentd telemetry",
+                "version": self._version,
+                "features": ["websocket", "http", "numbered_frames", "events", "energy"],
+                "subprotocols": list(SUBPROTOCOLS),
+                "active_connections": sum(robot.connection is not None for robot in robots),
+                "robots": len(robots),
+            }
+        )
+
+    async def _list(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        state = request.query.get("state")
+        if state not in (None, "up", "stale", "connected"):
+            return _refusal(400, f"state: expected up, stale or connected; found {state[:40]!r}")
+        limit = request.query.get("limit", str(PAGE))
+        if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= MOST:
+            return _refusal(400, f"limit: expected a number from 1 to {MOST}; found {limit[:40]!r}")
+        after, now = request.query.get("after", ""), self._intake.now()
+        found = sorted(robot.id for robot in self._fleet if robot.id > after and self._is(robot, state, now))
+        page = found[: int(limit)]
+        robots = [self._summary(robot, now) for name in page if (robot := self._fleet.get(name)) is not None]
+        return _json(
+            {"robots": robots, "next": page[-1] if len(found) > len(page) else None, "total": len(self._fleet)}
+        )
+
+    def _is(self, robot: Robot, state: str | None, now: float) -> bool:
+        up = self._fleet.is_fresh(robot, now)
+        return {"up": up, "stale": not up, "connected": robot.connection is not None}.get(state or "", True)
+
+    def _summary(self, robot: Robot, now: float) -> dict[str, Any]:
+        return {
+            "robot_id": robot.id,
+            "state": "up" if self._fleet.is_fresh(robot, now) else "stale",
+            "connected": robot.connection is not None,
+            "last_seen": None if not robot.seen else self._intake.time() - (now - robot.seen),
+            "series": len(robot.readings.series),
+        }
+
+    async def _metrics(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        robot = self._fleet.get(request["robot_id"])
+        if robot is None:
+            return _refusal(404, "this robot is not known")
+        now = self._intake.now()
+        said: dict[str, Any] = {}
+        canonical = []
+        for series in robot.readings.series.values():
+            if not series.stamp:
+                continue
+            _put(said, series.field, series.raw)
+            labels = dict(zip(series.signal.metric.labels[1:], series.key[1:], strict=True))
+            canonical.append(
+                {
+                    "name": series.signal.name,
+                    "labels": {name: value for name, value in labels.items() if value is not None},
+                    "value": series.value,
+                    "unit": series.signal.unit,
+                    "age_seconds": round(now - series.stamp, 3),
+                    "stale": now - series.stamp > self._config.stale_after,
+                }
+            )
+        if self._config.metrics_published == "query":
+            self._intake.publish(robot, said)
+        return _json({**said, "robot_id": robot.id, "metrics": canonical})
+
+    async def _post(self, request: web.BaseRequest, principal: Principal) -> web.StreamResponse:
+        name = request["robot_id"]
+        if not is_robot_id(name):
+            return _refusal(400, "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+        if not principal.writes_as(name):
+            return _refusal(403, f"{principal.name} may not write as this robot")
+        try:
+            frames = _frames(await request.read())
+            robot = self._fleet.robot(name)
+        except ProtocolError as error:
+            return _refusal(400, str(error))
+        except TooManyRobots as error:
+            return _refusal(503, str(error), retry_after=60)
+        now = self._intake.now()
+        try:
+            events = [
+                event for frame in frames for event in self._intake.events(robot, [bytes(e) for e in frame.events])
+            ]
+        except EventError as error:
+            return _refusal(400, f"events: {error}")
+        robot.seen = now
+        robot.own("last_seen_timestamp_seconds", "http").value = self._intake.time()
+        for frame in frames:
+            events += self._intake.data(robot, frame.metrics, frame.timestamp, now)
+        if events:
+            try:
+                await self._commit(events, {})
+            except NotDurable as error:
+                return _refusal(503, str(error), retry_after=5)
+            except (ValueError, TypeError) as error:
+                return _refusal(400, f"events: {error}")
+        return _json({"accepted": len(frames)})
+
+    async def _forget(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        name = request["robot_id"]
+        robot = self._fleet.get(name)
+        if robot is None:
+            return _refusal(404, "this robot is not known")
+        if robot.connection is not None:
+            robot.connection.replace()
+        self._fleet.forget(name)
+        self._intake.forget(name)
+        try:
+            await self._commit((), {robot.state_key: None})
+        except NotDurable as error:
+            return _refusal(503, f"forgotten until the agent starts again: {error}", retry_after=5)
+        return web.Response(status=204)
+
+    async def _energy(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        return _json(await energy(self._fleet, self._gather, self._intake.time()))
+
+
+def _frames(body: bytes) -> list[Posted]:
+    """Return what was posted: an object of metrics, a frame with ``metrics``, or a list of either."""
+    try:
+        found = msgspec.json.decode(body)
+        items = found if isinstance(found, list) else [found]
+        if len(items) > BATCH:
+            raise ProtocolError(f"expected at most {BATCH} frames at once, found {len(items)}")
+        raws = msgspec.json.decode(body, type=list[msgspec.Raw]) if isinstance(found, list) else [body]
+        return [_posted(item, raw) for item, raw in zip(items, raws, strict=True)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(str(error)[:200]) from None
+
+
+def _posted(item: Any, raw: Any) -> Posted:
+    if not isinstance(item, dict):
+        raise ProtocolError(f"expected an object of metrics, found {type(item).__name__}")
+    if isinstance(item.get("metrics"), dict) or "events" in item:
+        return msgspec.json.decode(raw, type=Posted)
+    return Posted(metrics=item)
+
+
+def _put(said: dict[str, Any], field: str, value: Any) -> None:
+    """Put a value under the name that the robot used, nested as it was."""
+    *groups, last = field.split(".")
+    place = said
+    for group in groups:
+        inner = place.setdefault(group, {})
+        if not isinstance(inner, dict):
+            place[field] = value
+            return
+        place = inner
+    place[last] = value
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")
+
+
+def _refusal(status: int, text: str, *, retry_after: int | None = None) -> web.Response:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return web.Response(status=status, text=text + "\n", headers=headers)

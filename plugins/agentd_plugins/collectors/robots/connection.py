@@ -1,0 +1,351 @@
+"""One WebSocket of a robot, from its first message to its last."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+from aiohttp import WSMessage, WSMsgType, web
+
+from agentd.plugin import EventError, Principal
+from agentd_plugins.collectors.robots.intake import Intake
+from agentd_plugins.collectors.robots.ledger import Entry, Ledger
+from agentd_plugins.collectors.robots.protocol import (
+    Ack,
+    Close,
+    Codec,
+    Credit,
+    Data,
+    Error,
+    Hello,
+    Live,
+    Ping,
+    Pong,
+    ProtocolError,
+    Welcome,
+)
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.settings import RobotsConfig
+
+UNSENT = 32 * 1024
+"""Bytes that may wait for a robot that does not read; asyncio itself would let a sender wait at 64 KiB."""
+
+RESTART_WITHIN = 60_000
+"""Milliseconds over which robots spread their return when the agent restarts."""
+
+LENIENCE = 2
+"""Times the credit that a robot may use before its connection is closed."""
+
+
+class Connection:
+    """A robot's WebSocket, after its upgrade."""
+
+    transport = "websocket"
+
+    def __init__(
+        self,
+        robot: Robot,
+        socket: web.WebSocketResponse,
+        codec: Codec | None,
+        *,
+        intake: Intake,
+        ledger: Ledger,
+        config: RobotsConfig,
+        epoch: str,
+        peer: str,
+        transport: asyncio.Transport,
+        ponged: Callable[[str, float], None],
+    ) -> None:
+        self._ponged_in = ponged
+        self.id = secrets.token_hex(8)
+        self._tcp = transport
+        self.robot = robot
+        self.stream = f"plain:{peer}"
+        self.principal: Principal | None = None
+        self.reason = ""
+        """Why it ended, in a word."""
+        self.frames = self.bytes = 0
+        self.began = intake.now()
+        self.heard = self.began
+        self._socket = socket
+        self._codec = codec
+        self._intake = intake
+        self._ledger = ledger
+        self._config = config
+        self._epoch = epoch
+        self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
+        self._take: Callable[[bytes], Awaitable[None] | None] = self._plain if codec is None else self._frame
+        self._encode = codec.encode if codec is not None else msgspec.json.encode
+        self._safe = self._sent = 0
+        self._window_ends, self._in_window = 0.0, 0
+        self._ping: tuple[bytes, float] | None = None
+        self._closing: asyncio.Task[Any] | None = None
+
+    @property
+    def says_hello(self) -> bool:
+        """Whether the robot speaks the protocol, and begins with ``hello``."""
+        return self._codec is not None
+
+    async def hello(self, may: Callable[[str | None], Principal | Close]) -> bool:
+        """Wait for the first message, and say whether the robot may go on. ``may`` judges its token."""
+        assert self._codec is not None  # noqa: S101  # plain clients do not say hello
+        try:
+            message = await self._socket.receive(self._config.hello_within)
+        except TimeoutError:
+            return await self._refuse(Close.NO_HELLO, "no_hello", "no hello came in time")
+        if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+            self.reason = "gone"
+            return False
+        if message.type is not self._wanted:
+            return await self._refuse(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
+        try:
+            hello = self._codec.decode(_data(message))
+        except ProtocolError as error:
+            return await self._refuse(Close.PROTOCOL, "protocol", str(error))
+        if not isinstance(hello, Hello):
+            return await self._refuse(Close.PROTOCOL, "protocol", "expected hello as the first message")
+        allowed = may(hello.token)
+        if isinstance(allowed, Close):
+            text = "this token is not for this robot" if allowed is Close.FORBIDDEN else "the token is missing or wrong"
+            return await self._refuse(allowed, allowed.name.lower(), text)
+        self.principal = allowed
+        self.stream = hello.stream_id
+        if hello.clock is not None:
+            self.robot.clock_offset = offset = hello.clock - self._intake.time()
+            self.robot.own("clock_offset_seconds").value = offset
+        return True
+
+    async def welcome(self) -> None:
+        """Tell the robot where to go on."""
+        last = self.robot.streams.last(self.stream)
+        self._safe = self._sent = last or 0
+        await self._send(
+            Welcome(
+                connection_id=self.id,
+                resume_from=self._safe + 1,
+                agent_epoch=self._epoch,
+                credit=self._credit(),
+                time=self._intake.time(),
+            )
+        )
+
+    async def run(self) -> None:
+        """Take what the robot sends until the connection ends."""
+        receive, take, wanted = self._socket.receive, self._take, self._wanted
+        while True:
+            message = await receive()
+            if message.type is wanted:
+                waiting = take(_data(message))
+                if waiting is not None:
+                    await waiting
+            elif message.type is WSMsgType.PING:
+                self.heard = self._intake.now()
+                await self._socket.pong(message.data)
+            elif message.type is WSMsgType.PONG:
+                self._ponged(message.data)
+            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self.end(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
+            else:
+                if message.type is WSMsgType.ERROR and not self.reason:
+                    self.reason = "too_big" if self._socket.close_code == Close.TOO_BIG else "protocol"
+                self.reason = self.reason or ("closed" if self._socket.close_code == 1000 else "gone")
+                return
+
+    def end(self, code: int, reason: str, text: str, *, retry_after_ms: int | None = None) -> None:
+        """Close the connection, and say why."""
+        if self._closing is not None:
+            return
+        self.reason = self.reason or reason
+        error = Error(reason=reason, message=text, fatal=True, retry_after_ms=retry_after_ms)
+        self._closing = asyncio.get_running_loop().create_task(self._close(code, error))
+
+    def replace(self) -> None:
+        """End, because a newer connection of the robot has come."""
+        self.end(1000, "replaced", "a newer connection of this robot has come")
+
+    def restart(self) -> None:
+        """End, because the agent does."""
+        wait = random.randint(0, RESTART_WITHIN)  # spreads load, hides nothing
+        self.end(Close.RESTART, "restart", "the agent stops", retry_after_ms=wait)
+
+    async def closed(self) -> None:
+        """Wait until the end that was begun is done."""
+        if self._closing is not None:
+            await asyncio.wait({self._closing})
+
+    def drop(self, reason: str) -> None:
+        """End at once: the other side does not answer."""
+        self.reason = self.reason or reason
+        self._tcp.abort()
+
+    def look(self, now: float) -> None:
+        """Ping when it is time, and drop who does not answer; end what may no longer be."""
+        every = self._config.ping_every
+        if self._ping is not None:
+            if now - self._ping[1] > every / 2:
+                self.drop("no_pong")
+        elif now - self.heard > every:
+            self._ping = (secrets.token_bytes(8), now)
+            self._at_once(self._socket.ping(self._ping[0]))
+        expires = self.principal.expires if self.principal is not None else None
+        if expires is not None and expires <= self._intake.time():
+            self.end(Close.CREDENTIAL, "expired", "the token has expired")
+
+    def safe(self, seq: int) -> None:
+        """Acknowledge: all numbered frames up to this one are on disk."""
+        self._safe = max(self._safe, seq)
+        self._post(Ack(seq=self._safe, credit=self._credit()))
+
+    def refused(self, seq: int, why: str) -> None:
+        """Tell that a frame is consumed, and why nothing became of it."""
+        self.robot.count("telemetry_refused_total", "frame")
+        self._post(Error(reason="poison", message=why, seq=seq))
+
+    def unsafe(self, why: str) -> None:
+        """Nothing can be written down now: the robot has to keep what was not acknowledged, and to come again."""
+        self.end(Close.TRY_LATER, "not_durable", why, retry_after_ms=5000)
+
+    def _frame(self, data: bytes) -> Awaitable[None] | None:
+        assert self._codec is not None  # noqa: S101  # a plain client's frames go elsewhere
+        now = self._arrived(data)
+        try:
+            message = self._codec.decode(data)
+        except ProtocolError as error:
+            self._poison(error)
+            return None
+        if type(message) is Live:
+            if self._within_rate(now):
+                self._intake.live(self.robot, message.metrics, now)
+        elif type(message) is Data:
+            self._data(message, data, now)
+        elif type(message) is Ping:
+            self._post(Pong(id=message.id, time=self._intake.time()))
+        elif type(message) is Hello:
+            self.end(Close.PROTOCOL, "protocol", "hello was said before")
+        return None
+
+    def _data(self, message: Data, data: bytes, now: float) -> None:
+        robot, seq = self.robot, message.seq
+        last = robot.streams.last(self.stream)
+        if last is not None and seq <= last:
+            robot.count("messages_repeated_total", "data")
+            if self._safe >= seq:
+                self._post(Ack(seq=self._safe, credit=self._credit()))
+            return
+        if last is not None and seq > last + 1:
+            robot.count("messages_lost_total", "data", by=seq - last - 1)
+        if self._ledger.full or (seq - max(self._safe, 0) > LENIENCE * self._config.credit_frames and last is not None):
+            self.end(Close.TRY_LATER, "credit", "more frames than the credit allows are under way", retry_after_ms=1000)
+            return
+        self._within_rate(now)
+        robot.streams.accept(self.stream, seq)
+        self._sent = seq
+        try:
+            events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls
+        except (EventError, ProtocolError) as error:
+            self.refused(seq, str(error))
+            events = []
+        events += self._intake.data(robot, message.metrics, message.timestamp, now)
+        self._ledger.add(Entry(robot, self.stream, seq, events, len(data), self))
+
+    def _poison(self, error: ProtocolError) -> None:
+        """Consume a frame that cannot be understood, where its number can be told; else end."""
+        if error.seq is None:
+            self.end(Close.PROTOCOL, "protocol", str(error))
+            return
+        last = self.robot.streams.last(self.stream)
+        if last is None or error.seq > last:
+            self.robot.streams.accept(self.stream, error.seq)
+            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), 0, self))
+        self.refused(error.seq, str(error))
+
+    def _plain(self, data: bytes) -> Awaitable[None] | None:
+        """Take what a client without the subprotocol sends: an object of metrics."""
+        now = self._arrived(data)
+        if not self._within_rate(now):
+            return None
+        try:
+            metrics = _PLAIN.plain(data)
+        except ProtocolError as error:
+            self.robot.count("telemetry_refused_total", "frame")
+            return self._send({"error": str(error)})
+        self._intake.live(self.robot, metrics, now)
+        if self._config.plain_reply == "none":
+            return None
+        return self._send({"status": "ok"} if self._config.plain_reply == "ack" else metrics)
+
+    def _arrived(self, data: bytes) -> float:
+        self.heard = now = self._intake.now()
+        self.robot.seen = now
+        self.frames += 1
+        self.bytes += len(data)
+        return now
+
+    def _within_rate(self, now: float) -> bool:
+        if now >= self._window_ends:
+            self._window_ends, self._in_window = now + 1.0, 0
+        self._in_window += 1
+        if self._in_window <= self._config.rate_limit:
+            return True
+        self.robot.count("telemetry_refused_total", "rate")
+        return False
+
+    def _credit(self) -> Credit:
+        """Return what may be under way: nothing more for whoever is over its rate, or while too much waits."""
+        if self._ledger.full or self._in_window > self._config.rate_limit:
+            return Credit(frames=1, bytes=int(self._config.max_frame))
+        return Credit(frames=self._config.credit_frames, bytes=int(self._config.credit_bytes))
+
+    def _ponged(self, data: bytes) -> None:
+        self.heard = now = self._intake.now()
+        if self._ping is not None and self._ping[0] == data:
+            self.robot.own("link_rtt_seconds", self.transport).value = took = now - self._ping[1]
+            self._ponged_in(self.transport, took)
+            self._ping = None
+
+    def _post(self, message: Any) -> None:
+        """Send without waiting; who does not read is dropped."""
+        if self._closing is None:
+            self._at_once(self._send(message))
+
+    def _at_once(self, sending: Coroutine[Any, Any, None]) -> None:
+        if self._tcp.get_write_buffer_size() > UNSENT:
+            sending.close()
+            self.drop("does_not_read")
+            return
+        # Below that size the coroutine comes to its end without waiting: a task for each message would cost more.
+        try:
+            sending.send(None)
+        except StopIteration:
+            pass
+        except (ConnectionError, RuntimeError):
+            self.drop("gone")
+        else:
+            sending.close()
+
+    async def _send(self, message: Any) -> None:
+        data = self._encode(message)
+        await self._socket.send_frame(data, self._wanted)
+
+    async def _refuse(self, code: Close, reason: str, text: str) -> bool:
+        self.end(code, reason, text)
+        await self.closed()
+        return False
+
+    async def _close(self, code: int, error: Error) -> None:
+        try:
+            if self._codec is not None:
+                await self._send(error)
+            await self._socket.close(code=code, message=error.message.encode()[:120])
+        except (ConnectionError, RuntimeError):
+            self.drop("gone")
+
+
+def _data(message: WSMessage) -> bytes:
+    data: bytes = message.data
+    return data
+
+
+_PLAIN = Codec()

@@ -1,0 +1,107 @@
+"""What robots are told is safe: events and sequence numbers are written down together, for many robots at once.
+
+Whatever came while one transaction was under way goes into the next, so a thousand robots cost one write.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from agentd.plugin import Event, NotDurable
+from agentd_plugins.collectors.robots.robot import Robot
+
+MOST = 1000
+"""Frames in one transaction."""
+
+Commit = Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]]
+
+
+class Waiting(Protocol):
+    """Whoever waits for a frame to be safe."""
+
+    def safe(self, seq: int) -> None:
+        """All numbered frames up to this one are on disk."""
+
+    def refused(self, seq: int, why: str) -> None:
+        """A frame cannot be written down, ever: it counts as consumed."""
+
+    def unsafe(self, why: str) -> None:
+        """Nothing can be written down now: what is not acknowledged has to be sent again."""
+
+
+class Entry(NamedTuple):
+    """A frame that is to be written down."""
+
+    robot: Robot
+    stream: str
+    seq: int
+    events: Sequence[Event]
+    size: int
+    waiting: Waiting
+
+
+class Ledger:
+    """Writes frames down, and tells their senders."""
+
+    def __init__(self, commit: Commit, most_bytes: int) -> None:
+        self._commit = commit
+        self._entries: list[Entry] = []
+        self._wake = asyncio.Event()
+        self._most_bytes = most_bytes
+        self.size = 0
+        """Bytes of frames that wait."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more should be taken in."""
+        return self.size >= self._most_bytes
+
+    def add(self, entry: Entry) -> None:
+        """Have a frame written down soon."""
+        self._entries.append(entry)
+        self.size += entry.size
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write down what comes, until cancelled."""
+        while True:
+            await self._wake.wait()
+            entries, self._entries = self._entries[:MOST], self._entries[MOST:]
+            if not self._entries:
+                self._wake.clear()
+            try:
+                await self._write(entries)
+            finally:
+                self.size -= sum(entry.size for entry in entries)
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        marks = {(entry.robot, entry.stream): entry.seq for entry in entries}
+        for (robot, stream), seq in marks.items():
+            robot.streams.mark(stream, seq)
+        state = {robot.state_key: robot.streams.marked() for robot, _ in marks}
+        try:
+            await self._commit([event for entry in entries for event in entry.events], state)
+        except NotDurable as error:
+            self._give_back(entries, str(error))
+        except (ValueError, TypeError) as error:  # one of them is no event after all
+            if len(entries) > 1:
+                for entry in entries:
+                    await self._write([entry])
+                return
+            (entry,) = entries
+            entry.waiting.refused(entry.seq, str(error))
+            await self._write([entry._replace(events=())])
+        else:
+            for waiting, seq in {entry.waiting: entry.seq for entry in entries}.items():
+                waiting.safe(seq)
+
+    def _give_back(self, entries: Sequence[Entry], why: str) -> None:
+        # What came after them would leave a hole: it goes as well.
+        lost = [*entries, *self._entries]
+        self.size -= sum(entry.size for entry in self._entries)
+        self._entries = []
+        self._wake.clear()
+        for robot in {entry.robot for entry in lost}:
+            robot.streams.roll_back()
+        for waiting in {entry.waiting for entry in lost}:
+            waiting.unsafe(why)

@@ -1,0 +1,198 @@
+"""What one robot has told last: from the fields of its frames to series, in the order of the vocabulary.
+
+A robot sends the same fields again and again. So what each field means is looked up once, and a frame that has the
+fields of the one before (its *shape*) is only a row of numbers to put in their places.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf, isfinite
+from typing import Any
+
+from agentd_plugins.collectors.robots.vocabulary import CUSTOM, NO_STOP, SIGNALS, TEXTS, Signal, Term
+
+DEEPEST = 8
+"""Levels that a frame's metrics may be nested."""
+
+LONGEST = 128
+"""Characters of a field's name, and of a text that becomes a label."""
+
+STATES = 16
+"""Texts of one field that become series, for a robot."""
+
+_PLAIN = frozenset({int, float, bool})
+
+Means = Callable[[str], Term | None]
+Note = Callable[[str, str], None]
+"""Told of a field that is left out or suspect: the reason in a word, and the field."""
+
+
+class Series:
+    """One series of a robot: its last value, when that was measured, and what the robot said."""
+
+    __slots__ = ("field", "key", "live", "raw", "signal", "stamp", "value")
+
+    def __init__(self, signal: Signal, key: tuple[str | None, ...], field: str) -> None:
+        self.signal = signal
+        self.key = key
+        """The values of its labels, ``robot`` first."""
+        self.field = field
+        self.raw: Any = None
+        """What the robot said, in its own unit."""
+        self.value = 0.0
+        self.stamp = 0.0
+        """When it was measured, by the agent's monotonic clock; 0 for never, or for "not known"."""
+        self.live = 0.0
+        """When a live frame told it last: what is older, and comes later, is history."""
+
+
+class Place:
+    """Where the number of a field goes."""
+
+    __slots__ = ("absent", "field", "high", "low", "scale", "series")
+
+    def __init__(self, series: Series, term: Term, field: str) -> None:
+        self.series = series
+        self.field = field
+        self.scale = term.scale
+        self.absent = term.absent
+        self.low, self.high = term.signal.low, term.signal.high
+
+
+class Readings:
+    """The last values of a robot."""
+
+    __slots__ = ("_fields", "_grew", "_note", "_places", "_robot", "_shape", "_texts", "budget", "means", "series")
+
+    def __init__(self, robot: str, budget: int, means: Means, note: Note, grew: Callable[[], None]) -> None:
+        self.series: dict[tuple[str, tuple[str | None, ...]], Series] = {}
+        """By metric and labels."""
+        self.budget = budget
+        self.means = means
+        self._grew = grew
+        self._robot = robot
+        self._note = note
+        self._fields: dict[str, Place] = {}
+        self._texts: dict[str, list[Series]] = {}
+        self._shape: list[str] = []
+        self._places: list[Place] = []
+
+    def apply(self, metrics: Mapping[str, Any], stamp: float, *, live: bool) -> bool:
+        """Take over what a frame says, measured at a moment; return whether any of it was too late.
+
+        What a live frame says is newer than all before. Anything else does not take the place of what a live frame
+        said at a later moment.
+        """
+        values: Sequence[Any]
+        if list(metrics) == self._shape and _PLAIN.issuperset(map(type, metrics.values())):
+            values, places = list(metrics.values()), self._places
+        else:
+            values, places = self._places_of(metrics, stamp)
+        late = False
+        note = self._note
+        for place, raw in zip(places, values, strict=True):
+            series = place.series
+            if live:
+                series.live = stamp
+            elif series.live > stamp:
+                late = True
+                continue
+            if place.absent and raw in place.absent:
+                series.stamp = 0.0
+                continue
+            try:
+                value = raw * place.scale
+            except OverflowError:  # a whole number that is too large for a double
+                value = inf
+            if not place.low <= value <= place.high:
+                # Said, and not repaired: nobody knows what was meant. Without a limit of its own it is not finite.
+                note("range", place.field)
+                if not isfinite(value):
+                    series.stamp = 0.0
+                    continue
+            series.raw = raw
+            series.value = value
+            series.stamp = stamp
+        return late
+
+    def _places_of(self, metrics: Mapping[str, Any], stamp: float) -> tuple[list[Any], list[Place]]:
+        """Return the numbers of a frame and their places, and learn its shape where it is a plain one."""
+        values: list[Any] = []
+        places: list[Place] = []
+        plain = True
+        for field, raw in flattened(metrics):
+            if type(raw) not in _PLAIN:
+                plain = False
+                self._take_other(field, raw, stamp)
+                continue
+            place = self._fields.get(field) or self._learn(field)
+            if place is None:
+                plain = False
+                continue
+            values.append(raw)
+            places.append(place)
+        if plain and len(values) == len(metrics):
+            self._shape, self._places = list(metrics), places
+        return values, places
+
+    def _learn(self, field: str) -> Place | None:
+        """Return the place of a field that is new, or None where there is no room for it."""
+        if len(field) > LONGEST:
+            self._note("name", field[:LONGEST])
+            return None
+        term = self.means(field)
+        if term is None:
+            term = Term(CUSTOM, (field,))
+        series = self._series(term.signal, term.labels, field)
+        if series is None:
+            return None
+        place = self._fields[field] = Place(series, term, field)
+        return place
+
+    def _series(self, signal: Signal, labels: tuple[str | None, ...], field: str) -> Series | None:
+        key = (signal.name, labels)
+        series = self.series.get(key)
+        if series is None:
+            if len(self.series) >= self.budget or len(self._fields) >= 2 * self.budget:
+                self._note("budget", field)
+                return None
+            series = self.series[key] = Series(signal, (self._robot, *labels), field)
+            self._grew()
+        return series
+
+    def _take_other(self, field: str, raw: Any, stamp: float) -> None:
+        """Take a text that is one out of a few; all else that is no number is counted, and not guessed."""
+        name = TEXTS.get(field.lower())
+        if raw is None:  # a robot that does not know a value may say so
+            place = self._fields.get(field)
+            if place is not None:
+                place.series.stamp = 0.0
+            return
+        if name is None or not isinstance(raw, str) or len(raw) > LONGEST:
+            self._note("text" if isinstance(raw, str) else "type", field)
+            return
+        known = self._texts.setdefault(field, [])
+        active = not (name == "estop_active" and raw.lower() in NO_STOP)
+        if active and all(series.raw != raw for series in known):
+            if len(known) >= STATES:
+                self._note("states", field)
+            else:
+                new = self._series(SIGNALS[name], (raw,), field)
+                if new is not None:
+                    new.raw = raw
+                    known.append(new)
+        for series in known:
+            series.value = 1.0 if active and series.raw == raw else 0.0
+            series.stamp = stamp
+
+
+def flattened(metrics: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """Return the fields of nested objects, under their names with dots between them.
+
+    Lists, and what is nested deeper than eight levels, come as they are: nobody knows what they mean.
+    """
+    for name, value in metrics.items():
+        field = f"{prefix}{name}"
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            yield from flattened(value, f"{field}.", depth + 1)
+        else:
+            yield field, value

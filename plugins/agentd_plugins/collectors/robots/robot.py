@@ -1,0 +1,197 @@
+"""One robot: what it has told, how its connection is, and up to which number its frames are safe."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from agentd.plugin import counter, gauge
+from agentd_plugins.collectors.robots.readings import Means, Readings, Series
+from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
+
+FOREVER = float("inf")
+
+STREAMS = 4
+"""Streams of a robot whose numbers are remembered: it has one, and another after its queue was lost."""
+
+SIGN = 0.01
+"""Change of a battery's charge ratio from which one can tell whether it is charged."""
+
+FLAPPING, FLAPPING_WITHIN = 3, 60.0
+"""Replacements by other streams, in so many seconds, that may still be one robot's."""
+
+OWN: Mapping[str, Signal] = {
+    name: Signal(declare(f"robot_{name}", text, (ROBOT, *labels)))
+    for name, declare, text, labels in (
+        ("connected", gauge, "Whether a robot's connection is open.", ("transport",)),
+        ("up", gauge, "Whether a robot has told something lately: an open connection is not enough.", ()),
+        ("last_seen_timestamp_seconds", gauge, "When a robot was heard last, in seconds since 1970.", ("transport",)),
+        ("connections_total", counter, "Connections of a robot.", ("transport",)),
+        ("disconnections_total", counter, "Connections of a robot that have ended.", ("transport", "reason")),
+        ("messages_lost_total", counter, "Numbered frames of a robot that never came.", ("stream",)),
+        ("messages_repeated_total", counter, "Numbered frames that a robot sent although they were safe.", ("stream",)),
+        ("messages_late_total", counter, "Frames whose metrics were too old to show: they are events.", ()),
+        ("link_rtt_seconds", gauge, "Time that the last ping to a robot and back took.", ("transport",)),
+        ("clock_offset_seconds", gauge, "How far a robot's clock is ahead of the agent's.", ()),
+        ("telemetry_suspect_total", counter, "Values that contradict what their field should mean.", ("rule",)),
+        ("telemetry_refused_total", counter, "What a robot sent and the agent left out.", ("reason",)),
+    )
+}
+"""What the agent itself knows of each robot."""
+
+
+class Link(Protocol):
+    """An open connection of a robot."""
+
+    transport: str
+    stream: str
+
+    def replace(self) -> None:
+        """End, because a newer connection has come."""
+
+
+class Streams:
+    """Up to which number the frames of a robot's streams have come, and are safe. The latest stream is the last."""
+
+    __slots__ = ("_accepted", "_committed", "_pending")
+
+    def __init__(self, committed: Mapping[str, int]) -> None:
+        self._committed = dict(committed)
+        self._accepted = dict(committed)
+        self._pending: dict[str, int] = {}
+
+    def last(self, stream: str) -> int | None:
+        """Return the number of the last frame that came, or None for a stream that is new."""
+        return self._accepted.get(stream)
+
+    def accept(self, stream: str, seq: int) -> None:
+        """Note that a frame has come."""
+        self._accepted[stream] = seq
+
+    def mark(self, stream: str, seq: int) -> None:
+        """Note that a frame is being written down."""
+        known = self._committed
+        known.pop(stream, None)
+        known[stream] = seq
+        while len(known) > STREAMS:
+            del known[next(iter(known))]
+
+    def marked(self) -> dict[str, int]:
+        """Return what has to be written down of the streams."""
+        return dict(self._committed)
+
+    def roll_back(self) -> None:
+        """Forget what was not written down."""
+        self._accepted = dict(self._committed)
+
+
+class Robot:
+    """All that the agent knows of a robot."""
+
+    __slots__ = (
+        "_charge",
+        "_grew",
+        "_lost_told",
+        "_own",
+        "_replaced",
+        "clock_offset",
+        "connection",
+        "fresh",
+        "id",
+        "readings",
+        "seen",
+        "stale_told",
+        "streams",
+    )
+
+    def __init__(
+        self, id: str, budget: int, means: Means, streams: Mapping[str, int], grew: Callable[[], None]
+    ) -> None:
+        self.id = id
+        self.readings = Readings(id, budget, means, self.suspect, grew)
+        self.streams = Streams(streams)
+        self.connection: Link | None = None
+        self.seen = 0.0
+        """When it was heard last, by the monotonic clock."""
+        self.fresh = 0.0
+        """When what it told last was measured."""
+        self.clock_offset: float | None = None
+        """Seconds that its clock is ahead of the agent's, where it has said what it says."""
+        self.stale_told = False
+        self._grew = grew
+        self._charge: tuple[float, bool] | None = None
+        self._lost_told = 0.0
+        self._own: dict[tuple[str, tuple[str, ...]], Series] = {}
+        self._replaced: deque[float] = deque(maxlen=FLAPPING)
+
+    @property
+    def state_key(self) -> str:
+        """The key of what is written down of it."""
+        return f"robot:{self.id}"
+
+    def series(self) -> list[Series]:
+        """Return all series: those that the agent knows, and those that the robot has told."""
+        return [*list(self._own.values()), *list(self.readings.series.values())]
+
+    def own(self, name: str, *labels: str) -> Series:
+        """Return one of the series that the agent itself knows of the robot."""
+        series = self._own.get((name, labels))
+        if series is None:
+            series = self._own[name, labels] = Series(OWN[name], (self.id, *labels), "")
+            series.stamp = FOREVER
+            self._grew()
+        return series
+
+    def count(self, name: str, *labels: str, by: float = 1.0) -> None:
+        """Add to one of the counters that the agent keeps of the robot."""
+        self.own(name, *labels).value += by
+
+    def suspect(self, rule: str, field: str) -> None:
+        """Count what a field says that cannot be, or for which there is no room."""
+        name = "telemetry_suspect_total" if rule in SUSPECT else "telemetry_refused_total"
+        self.count(name, rule)
+
+    def lost_since(self) -> float:
+        """Return how many frames were lost since this was asked last."""
+        lost = self._own.get(("messages_lost_total", ("data",)))
+        number = lost.value if lost is not None else 0.0
+        self._lost_told, since = number, number - self._lost_told
+        return since
+
+    def round_trip(self) -> float | None:
+        """Return how long the last ping took, in seconds."""
+        series = self._own.get(("link_rtt_seconds", ("websocket",)))
+        return series.value if series is not None else None
+
+    def check_sign(self) -> None:
+        """Note where a battery's charge falls although its current says that it is charged, or the other way round."""
+        charge = self.readings.series.get(("robot_battery_charge_ratio", (None,)))
+        current = self.readings.series.get(("robot_battery_current_amperes", (None,)))
+        if charge is None or current is None or not current.value:
+            return
+        charging = current.value > 0
+        if self._charge is None or self._charge[1] != charging:
+            self._charge = (charge.value, charging)
+        elif abs(change := charge.value - self._charge[0]) >= SIGN:
+            if (change > 0) != charging:
+                self.suspect("current_sign", current.field)
+            self._charge = (charge.value, charging)
+
+    def flaps(self, now: float, stream: str) -> bool:
+        """Say whether a connection by this stream is one too many: several robots use this id."""
+        if self.connection is None or self.connection.stream == stream:
+            return False
+        if len(self._replaced) == FLAPPING and now - self._replaced[0] <= FLAPPING_WITHIN:
+            return True
+        self._replaced.append(now)
+        return False
+
+
+SUSPECT = frozenset({"range", "future_timestamp", "past_timestamp", "current_sign"})
+"""Reasons that say that a value contradicts what its field should mean; it is shown as it was said."""
+
+
+def streams_of(state: Any) -> dict[str, int]:
+    """Return what was written down of a robot's streams, as far as it can be understood."""
+    if not isinstance(state, Mapping):
+        return {}
+    return {stream: seq for stream, seq in state.items() if isinstance(stream, str) and isinstance(seq, int)}

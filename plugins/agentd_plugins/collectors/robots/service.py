@@ -1,0 +1,281 @@
+"""The robots' side of the web server: upgrades, who may come in, and what happens while nobody says anything."""
+
+import asyncio
+import contextlib
+import random
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from agentd.plugin import NotDurable, Principal, Scope
+from agentd_plugins.collectors.robots.connection import RESTART_WITHIN, Connection
+from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
+from agentd_plugins.collectors.robots.intake import Intake
+from agentd_plugins.collectors.robots.ledger import Commit, Ledger
+from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, Close, Codec, is_robot_id
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.settings import RobotsConfig
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at all connections and robots."""
+
+UNACKNOWLEDGED = 30_000
+"""Milliseconds for which the kernel waits for a robot to acknowledge what was sent (TCP_USER_TIMEOUT, tcp(7))."""
+
+WAITING = 64 << 20
+"""Bytes of frames that may wait to be written down; beyond that robots are asked to come again."""
+
+EPOCH = "epoch"
+"""The key of what tells robots that the agent has not lost what it knew of them."""
+
+
+class Service:
+    """Connections of robots."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        intake: Intake,
+        config: RobotsConfig,
+        *,
+        commit: Commit,
+        authenticate: Callable[[str], Principal | None],
+    ) -> None:
+        self.refused: dict[str, int] = {}
+        """Connections that were refused, by reason."""
+        self._fleet = fleet
+        self._intake = intake
+        self._config = config
+        self._commit = commit
+        self._authenticate = authenticate
+        self._ledger = Ledger(commit, WAITING)
+        self._connections: set[Connection] = set()
+        self._epoch = ""
+        self._second, self._accepted = 0.0, 0
+        self._began = self._window_began = intake.now()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self, epoch: Any) -> None:
+        """Begin. ``epoch`` is what was written down as such, if anything was."""
+        self._epoch = epoch if isinstance(epoch, str) else ""
+        if not self._epoch:
+            self._epoch = str(uuid.uuid4())
+            with contextlib.suppress(NotDurable):  # robots get another, then, the next time
+                await self._commit((), {EPOCH: self._epoch})
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        """Tell all robots to come again later."""
+        self._stopping = True
+        for connection in list(self._connections):
+            connection.restart()
+        await asyncio.gather(*(connection.closed() for connection in list(self._connections)))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def connect(self, request: web.BaseRequest, principal: Principal) -> web.StreamResponse:
+        """Answer a robot that wants to talk over a WebSocket."""
+        name = request["robot_id"]
+        asked = {each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",")}
+        chosen = next((each for each in SUBPROTOCOLS if each in asked), None)
+        refusal = self._refusal(name, principal, chosen)
+        if refusal is not None:
+            return refusal
+        try:
+            robot = self._fleet.robot(name)
+        except TooManyRobots as error:
+            return self._refuse(503, "robots", str(error))
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the robot has gone")
+        websocket = web.WebSocketResponse(
+            protocols=[chosen] if chosen else (),
+            autoping=False,
+            compress=False,
+            max_msg_size=int(self._config.max_frame),
+            timeout=1.0,
+            decode_text=False,
+        )
+        await websocket.prepare(request)
+        tcp = transport.get_extra_info("socket")
+        if tcp is not None and tcp.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
+        connection = Connection(
+            robot,
+            websocket,
+            Codec(chosen) if chosen else None,
+            intake=self._intake,
+            ledger=self._ledger,
+            config=self._config,
+            epoch=self._epoch,
+            peer=str((transport.get_extra_info("peername") or ("local",))[0]),
+            transport=transport,
+            ponged=self._fleet.ponged,
+        )
+        self._connections.add(connection)
+        try:
+            await self._talk(connection, principal)
+        finally:
+            self._connections.discard(connection)
+        return websocket
+
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._connections)
+
+    async def _talk(self, connection: Connection, principal: Principal) -> None:
+        robot = connection.robot
+        connection.principal = principal
+
+        def may(token: str | None) -> Principal | Close:
+            judged = principal if token is None else self._authenticate(token)
+            if judged is None or not judged.may(Scope.ROBOTS_WRITE):
+                return Close.CREDENTIAL
+            return judged if judged.writes_as(robot.id) else Close.FORBIDDEN
+
+        if connection.says_hello and not await connection.hello(may):
+            self._count(connection.reason)
+            return
+        if robot.flaps(self._intake.now(), connection.stream):
+            self._intake.say("telemetry.identity_conflict", robot.id, connection_id=connection.id)
+            self._count("conflict")
+            connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
+            await connection.closed()
+            return
+        if robot.connection is not None:
+            robot.connection.replace()
+        robot = self._fleet.robot(robot.id)  # it may have been forgotten meanwhile
+        self._opened(robot, connection)
+        try:
+            if connection.says_hello:
+                await connection.welcome()
+            await connection.run()
+        except ConnectionError:
+            connection.reason = connection.reason or "gone"
+        finally:
+            self._closed(robot, connection)
+        await connection.closed()
+
+    def _opened(self, robot: Robot, connection: Connection) -> None:
+        robot.connection = connection
+        robot.seen = self._intake.now()
+        robot.own("connected", connection.transport).value = 1.0
+        robot.own("last_seen_timestamp_seconds", connection.transport).value = self._intake.time()
+        robot.count("connections_total", connection.transport)
+        self._intake.say(
+            "telemetry.connection_established",
+            robot.id,
+            connection_id=connection.id,
+            connected_at=self._intake.time(),
+        )
+
+    def _closed(self, robot: Robot, connection: Connection) -> None:
+        reason = connection.reason or ("restart" if self._stopping else "gone")
+        robot.count("disconnections_total", connection.transport, reason)
+        if robot.connection is connection:  # else a newer one is there, whose state is none of ours
+            robot.connection = None
+            robot.own("connected", connection.transport).value = 0.0
+            robot.own("last_seen_timestamp_seconds", connection.transport).value = self._heard(robot)
+        self._intake.say(
+            "telemetry.connection_closed",
+            robot.id,
+            connection_id=connection.id,
+            duration_seconds=self._intake.now() - connection.began,
+            reason=reason,
+            disconnected_at=self._intake.time(),
+        )
+
+    def _heard(self, robot: Robot) -> float:
+        return self._intake.time() - (self._intake.now() - robot.seen)
+
+    def _refusal(self, name: str, principal: Principal, chosen: str | None) -> web.Response | None:
+        """Return why a robot cannot come in now, or None where it may."""
+        if not is_robot_id(name):
+            return self._refuse(400, "id", "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+        if self._stopping or len(self._connections) >= self._config.max_connections:
+            return self._refuse(503, "connections", "as many robots are connected as may be")
+        now = self._intake.now()
+        if now >= self._second:
+            self._second, self._accepted = now + 1.0, 0
+        self._accepted += 1
+        if self._accepted > self._config.connects_per_second:
+            return self._refuse(503, "connects", "too many robots come at once")
+        if principal.may(Scope.ROBOTS_WRITE):
+            if not principal.writes_as(name):
+                return self._refuse(403, "forbidden", f"{principal.name} may not write as this robot")
+        elif chosen is None:
+            return self._refuse(401, "credential", "writing takes a token: Authorization: Bearer …")
+        return None
+
+    def _refuse(self, status: int, reason: str, text: str) -> web.Response:
+        self._count(reason)
+        headers = {}
+        if status == 503:
+            headers["Retry-After"] = str(random.randint(1, RESTART_WITHIN // 1000))  # spreads load
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return web.Response(status=status, text=text + "\n", headers=headers)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = self._intake.now()
+            for connection in list(self._connections):
+                connection.look(now)
+            for number, robot in enumerate(self._fleet):
+                self._look(robot, now)
+                if number % 1000 == 999:
+                    await asyncio.sleep(0)
+            for name in self._fleet.forget_silent(now):
+                self._intake.forget(name)
+            every = self._config.data_received_every
+            if every and now - self._window_began >= every:
+                self._window_began, began = now, self._window_began
+                for event in self._received(now - began):
+                    self._intake.say("telemetry.data_received", event.pop("robot"), **event)
+                    await asyncio.sleep(0)
+
+    def _look(self, robot: Robot, now: float) -> None:
+        """Tell when a robot falls silent, and when it is back."""
+        if robot.connection is not None:
+            robot.own("last_seen_timestamp_seconds", robot.connection.transport).value = self._heard(robot)
+        fresh = self._fleet.is_fresh(robot, now)
+        expected = robot.id in self._config.expected_robots
+        if not fresh and not robot.stale_told and (robot.fresh or (expected and self._late_for(robot, now))):
+            robot.stale_told = True
+            age = now - robot.fresh if robot.fresh else None
+            self._intake.say("robot.stale", robot.id, age_seconds=age, connected=robot.connection is not None)
+        elif fresh and robot.stale_told:
+            robot.stale_told = False
+            self._intake.say("robot.recovered", robot.id)
+        robot.check_sign()
+
+    def _late_for(self, robot: Robot, now: float) -> bool:
+        """Say whether an expected robot that never came should be here by now."""
+        return not robot.seen and now - self._began > self._config.stale_after
+
+    def _received(self, seconds: float) -> Iterator[dict[str, Any]]:
+        for connection in list(self._connections):
+            frames, bytes_ = connection.frames, connection.bytes
+            connection.frames = connection.bytes = 0
+            if frames:
+                robot = connection.robot
+                yield {
+                    "robot": robot.id,
+                    "connection_id": connection.id,
+                    "window_seconds": seconds,
+                    "frames": frames,
+                    "bytes": bytes_,
+                    "lost": robot.lost_since(),
+                    "round_trip_seconds": robot.round_trip(),
+                }
