@@ -34,7 +34,10 @@ OPEN_WITHIN = 15.0
 """Seconds that an agent has to open a WebSocket."""
 
 MAX_FRAME = 256 << 10
-"""Bytes that a frame may have."""
+"""Bytes that a frame may have; an agent takes as many if it is not told otherwise."""
+
+BESIDE = 40
+"""Bytes that a frame has beside what is kept of it, at most."""
 
 Token = str | Callable[[], str | Awaitable[str]]
 
@@ -96,7 +99,7 @@ class TelemetryClient:
         self._running: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._ending: Ending | None = None
-        self._refused: RefusedError | None = None
+        self._refused: Ending | None = None
         self._full = False
         self._changed = asyncio.Event()
 
@@ -152,7 +155,7 @@ class TelemetryClient:
         """
         queue = self._here().queue
         body = content(metrics or {}, events, self._clock.time() if timestamp is None else timestamp)
-        self._check_size(len(body))
+        self._check_size(len(body) + BESIDE)
         while not queue.fits(len(body)):
             await self._changed.wait()
             self._here()
@@ -205,7 +208,7 @@ class TelemetryClient:
                 while not so():
                     self._here()
                     if self._refused is not None:
-                        raise self._refused
+                        raise RefusedError(f"{self.url}: {self._refused.text}", self._refused.number)
                     await self._changed.wait()
         except TimeoutError:
             why = f": {self._ending.text}" if self._ending is not None and not self.connected else ""
@@ -274,10 +277,9 @@ class TelemetryClient:
     def _note(self, ending: Ending) -> None:
         """Remember why there is no connection, and report it once."""
         refused = ending.refused(renewable=callable(self._token))
-        code = ending.code or ending.status
-        self._refused = RefusedError(f"{self.url}: {ending.text}", code) if refused else None
+        self._refused = ending if refused else None
         if refused or self._ending is None or self._ending.text != ending.text:
-            self._report(Problem(ending.text, code=code))
+            self._report(Problem(ending.text, code=ending.number))
         self._ending = ending
         self._notify()
 

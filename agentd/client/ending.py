@@ -62,6 +62,11 @@ class Ending:
     retry_after: float | None = None
     """Seconds that the agent asked to wait."""
 
+    @property
+    def number(self) -> int:
+        """The close code, or the status of HTTP; 0 where there is neither."""
+        return self.code or self.status
+
     def refused(self, *, renewable: bool) -> bool:
         """Say whether only a person can mend this. ``renewable``: the next attempt has another token."""
         if self.code == CREDENTIAL or self.status == 401:
