@@ -266,7 +266,6 @@ class TelemetryClient:
 
     def _beware(self, robot: Robot, connection: Connection | None) -> None:
         """Find the frame that is too large: send one at a time, and drop the one after which this comes again."""
-        robot.live.clear()
         if robot.careful and connection is not None and len(connection.under_way) == 1:
             seq = connection.under_way[0]
             robot.queue.discard(seq)

@@ -30,7 +30,3 @@ class LiveValues:
     def take(self) -> str:
         """Remove the oldest message, and return it."""
         return self._waiting.pop(next(iter(self._waiting)))
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._waiting.clear()

@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 
 from agentd.client import FileQueue, MemoryQueue, RefusedError, TelemetryClient, TelemetryError
 from agentd.client.address import telemetry_url
+from agentd.client.live import LiveValues
 
 from .conftest import Gone, closing, honest, silent, until
 
@@ -230,6 +231,64 @@ async def test_live_goes_between_numbered_frames(agent, client):
         robot.live({"b": 1})
         await until(lambda: agent.last.got[-1]["type"] == "live")
         assert agent.last.seqs == [1]
+
+
+async def test_live_does_not_wait_for_the_backlog(agent, client):
+    """Values of now that are told while a backlog is on its way go out before its end."""
+    go_on = asyncio.Event()
+
+    async def slow(agent, connection):
+        await connection.welcome(size=10**9)
+        await agent.hear(connection)
+        await go_on.wait()
+        while True:
+            await agent.hear(connection)
+
+    agent.scripts = [slow]
+    async with client(queue=MemoryQueue(max_bytes=1 << 30)) as robot:
+        for _ in range(80):
+            await robot.send({"text": "x" * 200_000})  # more than the buffers of sockets hold
+        await until(lambda: agent.connections and agent.last.data)
+        robot.live({"battery_level": 80})
+        go_on.set()
+        await until(lambda: len(agent.last.got) == 81)
+        assert agent.last.got[-1]["type"] == "data"
+
+
+async def test_the_welcome_acknowledges(agent, client, clock):
+    """What is below ``resume_from`` is safe: it leaves the queue though no ack came."""
+
+    async def take_and_vanish(agent, connection):
+        await connection.welcome()
+        while len(connection.data) < 3:
+            await agent.hear(connection)
+        connection.socket._req.transport.abort()
+
+    async def knows(agent, connection):
+        await connection.welcome(resume=4)
+        await agent.hear(connection)
+
+    agent.scripts = [take_and_vanish, knows]
+    async with client() as robot:
+        for number in range(3):
+            await robot.send({"a": number})
+        await until(lambda: waits(clock))
+        assert len(robot.queue) == 3
+        await clock.advance(1.0)
+        await robot.flush(5)
+        assert agent.last.got == []
+
+
+def test_kinds_of_live_values_are_bounded():
+    """With too many kinds the oldest message goes; each kind has its newest."""
+    values = LiveValues()
+    for number in range(100):
+        values.put([f"m{number}"], f"first {number}")
+    values.put(["m50"], "second 50")
+    taken = []
+    while values:
+        taken.append(values.take())
+    assert taken == [*(f"first {number}" for number in range(36, 100) if number != 50), "second 50"]
 
 
 async def test_waits_between_attempts(agent, client, clock):

@@ -129,8 +129,10 @@ def test_a_crash_at_any_byte(tmp_path_factory, steps, data):
 @settings(max_examples=100, deadline=None)
 @given(STEPS, st.data())
 def test_damage_at_any_byte(tmp_path_factory, steps, data):
-    """A byte that is another than was written costs at most its own line: no frame is made up, all others are there
-    (some that were gone may be back), under new numbers, and the damaged file is kept aside.
+    """A byte that is another than was written costs at most its own line (the end of a line also the next).
+
+    No frame is made up, all others are there (some that were gone may be back), under new numbers, and the damaged file
+    is kept aside.
     """
     path = tmp_path_factory.mktemp("queue") / "q"
     queue = FileQueue(path, sync=False)
@@ -147,7 +149,7 @@ def test_damage_at_any_byte(tmp_path_factory, steps, data):
     again.close()
     before = [body for _, body in kept(queue)]
     written = [body for what, body in steps if what == "append"]
-    assert len([body for body in before if body not in bodies]) <= 1
+    assert len([body for body in before if body not in bodies]) <= (2 if whole[place] == ord("\n") else 1)
     assert all(body in written for body in bodies)
     if spoilt.endswith(b"\n"):
         assert again.stream_id != queue.stream_id
