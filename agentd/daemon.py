@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rules
 from agentd.metrics.selfmetrics import SelfMetrics
 from agentd.metrics.workers import Workers
+from agentd.pauses import Pauses
 from agentd.plugin import Clock, Context, Sink
 from agentd.registry import Registry
 from agentd.routes import Route
@@ -61,6 +61,7 @@ class Agent:
         tokens_file = settings.web.tokens_file
         self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
         self._web = WebServer(addresses, directories.socket_path(), self._tokens)
+        self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -119,17 +120,14 @@ class Agent:
         self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
         await self._gatherer.gather()
         self.ready = True
-        # What was made up to now stays: the garbage collector need not look at it again and again. A scrape makes some
-        # thousand objects and drops them all, which is no reason to look for cycles either.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
+        self._pauses.begin()
         self._announce()
         self._flow.say("agent.started", version=__version__, collectors=len(collectors), sinks=len(sinks))
         list(self._registry.call("agentd_started"))
 
     async def stop(self) -> None:
         """Stop everything in reverse order; whatever fails or hangs is left behind."""
+        self._pauses.end()
         if self.ready:
             systemd.notify(STOPPING="1")
             log.info("stopping")

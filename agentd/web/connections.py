@@ -115,6 +115,14 @@ class _Connection(RequestHandler):
 
     __slots__ = ()
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of a connection that has ended."""
+        transport = self.transport
+        super().connection_lost(exc)
+        if transport is not None and hasattr(transport, "_read_ready_cb"):
+            # The transport refers to itself by this, which asyncio forgets to end: it would wait for the collector.
+            transport._read_ready_cb = None  # noqa: SLF001  # there is no other way to it
+
     def data_received(self, data: bytes) -> None:
         """Take what a client has sent."""
         super().data_received(data)

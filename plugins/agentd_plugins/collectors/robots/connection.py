@@ -76,7 +76,6 @@ class Connection:
         self._config = config
         self._epoch = epoch
         self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
-        self._take: Callable[[bytes], Awaitable[None] | None] = self._plain if codec is None else self._frame
         self._encode = codec.encode if codec is not None else msgspec.json.encode
         self._safe = self._sent = 0
         self._window_ends, self._in_window = 0.0, 0
@@ -133,7 +132,9 @@ class Connection:
 
     async def run(self) -> None:
         """Take what the robot sends until the connection ends."""
-        receive, take, wanted = self._socket.receive, self._take, self._wanted
+        # Kept here and not in the object: what refers to itself would wait for the garbage collector.
+        take: Callable[[bytes], Awaitable[None] | None] = self._plain if self._codec is None else self._frame
+        receive, wanted = self._socket.receive, self._wanted
         while True:
             message = await receive()
             if message.type is wanted:

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple, Protocol
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots.robot import Robot
 
-MOST = 1000
+MOST = 10_000
 """Frames in one transaction."""
+
+LINGER = 0.05
+"""Seconds that the first frame waits for others: one row and one acknowledgement do for all of a robot's."""
 
 Commit = Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]]
 
@@ -66,6 +69,7 @@ class Ledger:
         """Write down what comes, until cancelled."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(LINGER)
             entries, self._entries = self._entries[:MOST], self._entries[MOST:]
             if not self._entries:
                 self._wake.clear()

@@ -124,6 +124,10 @@ class Service:
             await self._talk(connection, principal)
         finally:
             self._connections.discard(connection)
+            broken = websocket.exception()
+            if broken is not None:
+                # Its traceback leads back to the socket, which would wait for the garbage collector with all it has.
+                broken.__traceback__ = broken.__context__ = None
         return websocket
 
     def connections(self) -> int:

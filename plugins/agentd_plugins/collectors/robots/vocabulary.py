@@ -273,7 +273,11 @@ TERMS: Mapping[str, Term] = {
 }
 """The vocabulary: what each field means, by its name in small letters."""
 
-_OPEN = [(name.split("."), term) for name, term in TERMS.items() if "*" in name]
+_OPEN: dict[tuple[int, str], list[tuple[list[str], Term]]] = {}
+for _name, _meant in TERMS.items():
+    if "*" in _name:
+        _parts = _name.split(".")
+        _OPEN.setdefault((len(_parts), _parts[0]), []).append((_parts, _meant))
 
 
 def meaning(field: str) -> Term | None:
@@ -281,11 +285,13 @@ def meaning(field: str) -> Term | None:
     term = TERMS.get(field.lower())
     if term is not None and "*" not in field:
         return term
+    if "." not in field:
+        return None
     parts, small = field.split("."), field.lower().split(".")
-    for pattern, term in _OPEN:
-        if len(pattern) == len(parts) and all(map(_fits, pattern, small)):
+    for pattern, open_term in _OPEN.get((len(parts), small[0]), ()):
+        if all(map(_fits, pattern, small)):
             value = parts[pattern.index("*")]
-            return term._replace(labels=tuple(value if label == "*" else label for label in term.labels))
+            return open_term._replace(labels=tuple(value if each == "*" else each for each in open_term.labels))
     return None
 
 

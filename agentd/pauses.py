@@ -1,0 +1,47 @@
+"""Keeps the pauses of Python's garbage collector short, however many robots are connected.
+
+A collection looks at every object of its generations, and all else waits: at ten thousand connections a full one took
+a quarter of a second. What has outlived a collection that was long is therefore not looked at again (``gc.freeze``). It
+still goes as soon as nothing refers to it; only what then refers to itself would stay, so connections see to it that
+they do not.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+LONGEST = 0.005
+"""Seconds that a collection may take before what it kept is set aside."""
+
+THRESHOLDS = (20_000, 5, 20)
+"""New objects until the youngest generation is looked at, and how often each until the next (gc.set_threshold). A
+scrape makes some thousand objects and drops them all, which is no reason to look for cycles."""
+
+
+class Pauses:
+    """Watches the garbage collector, from ``begin`` to ``end``."""
+
+    def __init__(self, longest: float = LONGEST, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._longest = longest
+        self._clock = clock
+        self._begun = 0.0
+
+    def begin(self) -> None:
+        """Set aside all that there is, and watch."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*THRESHOLDS)
+        gc.callbacks.append(self._collecting)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        if self._collecting in gc.callbacks:
+            gc.callbacks.remove(self._collecting)
+
+    def _collecting(self, phase: str, _info: Mapping[str, Any]) -> None:
+        now = self._clock()
+        if phase == "start":
+            self._begun = now
+        elif now - self._begun > self._longest:
+            gc.freeze()
