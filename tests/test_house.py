@@ -9,6 +9,7 @@ FLOORS = (
     ("agentd.__main__",),
     ("agentd.cli",),
     ("agentd.daemon",),
+    ("agentd.client",),
     ("agentd.instances",),
     ("agentd.registry", "agentd.web"),
     ("agentd.events.metrics",),
