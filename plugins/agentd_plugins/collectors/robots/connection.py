@@ -77,7 +77,6 @@ class Connection:
         self._epoch = epoch
         self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
         self._encode = codec.encode if codec is not None else msgspec.json.encode
-        self._safe = self._under_way = 0
         self._window_ends, self._in_window = 0.0, 0
         self._ping: tuple[bytes, float] | None = None
         self._closing: asyncio.Task[Any] | None = None
@@ -118,12 +117,11 @@ class Connection:
 
     async def welcome(self) -> None:
         """Tell the robot where to go on."""
-        last = self.robot.streams.last(self.stream)
-        self._safe = last or 0
+        # What has come on another connection and is not on disk yet must be kept: it may be sent once more.
         await self._send(
             Welcome(
                 connection_id=self.id,
-                resume_from=self._safe + 1,
+                resume_from=self.robot.streams.safe(self.stream) + 1,
                 agent_epoch=self._epoch,
                 credit=self._credit(),
                 time=self._intake.time(),
@@ -194,11 +192,9 @@ class Connection:
         if expires is not None and expires <= self._intake.time():
             self.end(Close.CREDENTIAL, "expired", "the token has expired")
 
-    def safe(self, seq: int, frames: int) -> None:
-        """Acknowledge: all numbered frames up to this one are on disk, so many more than before."""
-        self._safe = max(self._safe, seq)
-        self._under_way -= frames
-        self._post(Ack(seq=self._safe, credit=self._credit()))
+    def safe(self, seq: int) -> None:
+        """Acknowledge: all numbered frames up to this one are on disk."""
+        self._post(Ack(seq=seq, credit=self._credit()))
 
     def refused(self, seq: int, why: str) -> None:
         """Tell that a frame is consumed, and why nothing became of it."""
@@ -212,6 +208,8 @@ class Connection:
     def _frame(self, data: bytes) -> Awaitable[None] | None:
         assert self._codec is not None  # noqa: S101  # a plain client's frames go elsewhere
         now = self._arrived(data)
+        if self._closing is not None:  # what comes behind a frame that was given back would leave a hole
+            return None
         try:
             message = self._codec.decode(data)
         except ProtocolError as error:
@@ -233,12 +231,12 @@ class Connection:
         last = robot.streams.last(self.stream)
         if last is not None and seq <= last:
             robot.count("messages_repeated_total", "data")
-            if self._safe >= seq:
-                self._post(Ack(seq=self._safe, credit=self._credit()))
+            if seq <= (safe := robot.streams.safe(self.stream)):
+                self.safe(safe)
             return
         if last is not None and seq > last + 1:
             robot.count("messages_lost_total", "data", by=seq - last - 1)
-        if self._ledger.full or self._under_way >= LENIENCE * self._config.credit_frames:
+        if self._ledger.full or robot.streams.pending(self.stream) >= LENIENCE * self._config.credit_frames:
             self.end(Close.TRY_LATER, "credit", "more frames than the credit allows are under way", retry_after_ms=1000)
             return
         self._within_rate(now)
@@ -249,8 +247,7 @@ class Connection:
             self.refused(seq, str(error))
             events = []
         events += self._intake.data(robot, message.metrics, message.timestamp, now)
-        self._under_way += 1
-        self._ledger.add(Entry(robot, self.stream, seq, events, len(data), self))
+        self._ledger.add(Entry(robot, self.stream, seq, events, len(data)))
 
     def _poison(self, error: ProtocolError) -> None:
         """Consume a frame that cannot be understood, where its number can be told; else end."""
@@ -260,8 +257,7 @@ class Connection:
         last = self.robot.streams.last(self.stream)
         if last is None or error.seq > last:
             self.robot.streams.accept(self.stream, error.seq)
-            self._under_way += 1
-            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), 0, self))
+            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), 0))
         self.refused(error.seq, str(error))
 
     def _plain(self, data: bytes) -> Awaitable[None] | None:

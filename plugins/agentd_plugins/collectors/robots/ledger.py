@@ -6,7 +6,7 @@ Whatever came while one transaction was under way goes into the next, so a thous
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots.robot import Robot
@@ -20,19 +20,6 @@ LINGER = 0.05
 Commit = Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]]
 
 
-class Waiting(Protocol):
-    """Whoever waits for a frame to be safe."""
-
-    def safe(self, seq: int, frames: int) -> None:
-        """All numbered frames up to this one are on disk, so many more than before."""
-
-    def refused(self, seq: int, why: str) -> None:
-        """A frame cannot be written down, ever: it counts as consumed."""
-
-    def unsafe(self, why: str) -> None:
-        """Nothing can be written down now: what is not acknowledged has to be sent again."""
-
-
 class Entry(NamedTuple):
     """A frame that is to be written down."""
 
@@ -41,7 +28,6 @@ class Entry(NamedTuple):
     seq: int
     events: Sequence[Event]
     size: int
-    waiting: Waiting
 
 
 class Ledger:
@@ -80,10 +66,10 @@ class Ledger:
                 self.size -= sum(entry.size for entry in entries)
 
     async def _write(self, entries: Sequence[Entry]) -> None:
-        marks = {(entry.robot, entry.stream): entry.seq for entry in entries}
-        for (robot, stream), seq in marks.items():
-            robot.streams.mark(stream, seq)
-        state = {robot.state_key: robot.streams.marked() for robot, _ in marks}
+        marks: dict[Robot, dict[str, int]] = {}
+        for entry in entries:
+            marks.setdefault(entry.robot, {})[entry.stream] = entry.seq
+        state = {robot.state_key: robot.streams.with_safe(streams) for robot, streams in marks.items()}
         try:
             await self._commit([event for entry in entries for event in entry.events], state)
         except NotDurable as error:
@@ -91,15 +77,23 @@ class Ledger:
         except (ValueError, TypeError) as error:  # one of them is no event after all
             if len(entries) > 1:
                 for entry in entries:
+                    if not entry.robot.streams.pending(entry.stream):  # given back, as one before it was
+                        continue
                     await self._write([entry])
                 return
             (entry,) = entries
-            entry.waiting.refused(entry.seq, str(error))
+            link = entry.robot.link(entry.stream)
+            if link is not None:
+                link.refused(entry.seq, str(error))
             await self._write([entry._replace(events=())])
         else:
-            frames = Counter(entry.waiting for entry in entries)
-            for waiting, seq in {entry.waiting: entry.seq for entry in entries}.items():
-                waiting.safe(seq, frames[waiting])
+            frames = Counter((entry.robot, entry.stream) for entry in entries)
+            for (robot, stream), number in frames.items():
+                seq = marks[robot][stream]
+                robot.streams.commit(stream, seq, number)
+                link = robot.link(stream)
+                if link is not None:
+                    link.safe(seq)
 
     def _give_back(self, entries: Sequence[Entry], why: str) -> None:
         # What came after them would leave a hole: it goes as well.
@@ -107,7 +101,8 @@ class Ledger:
         self.size -= sum(entry.size for entry in self._entries)
         self._entries = []
         self._wake.clear()
-        for robot in {entry.robot for entry in lost}:
+        for robot, stream in {(entry.robot, entry.stream) for entry in lost}:
             robot.streams.roll_back()
-        for waiting in {entry.waiting for entry in lost}:
-            waiting.unsafe(why)
+            link = robot.link(stream)
+            if link is not None:
+                link.unsafe(why)

@@ -44,7 +44,7 @@ class Close(IntEnum):
     NO_HELLO = 4408
     """No hello came in time."""
     CONFLICT = 4409
-    """Several robots use this id, or a newer connection has taken over: wait five minutes, unless it is your own."""
+    """Several robots use this id: wait five minutes."""
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="type", kw_only=True):

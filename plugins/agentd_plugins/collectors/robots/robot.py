@@ -48,9 +48,18 @@ class Link(Protocol):
     def replace(self) -> None:
         """End, because a newer connection has come."""
 
+    def safe(self, seq: int) -> None:
+        """All numbered frames up to this one are on disk."""
+
+    def refused(self, seq: int, why: str) -> None:
+        """A frame cannot be written down, ever: it counts as consumed."""
+
+    def unsafe(self, why: str) -> None:
+        """Nothing can be written down now: what is not acknowledged has to be sent again."""
+
 
 class Streams:
-    """Up to which number the frames of a robot's streams have come, and are safe. The latest stream is the last."""
+    """Up to which number the frames of a robot's streams have come, and up to which they are safe."""
 
     __slots__ = ("_accepted", "_committed", "_pending")
 
@@ -63,25 +72,38 @@ class Streams:
         """Return the number of the last frame that came, or None for a stream that is new."""
         return self._accepted.get(stream)
 
+    def safe(self, stream: str) -> int:
+        """Return the number up to which all frames are on disk; 0 where none is."""
+        return self._committed.get(stream, 0)
+
+    def pending(self, stream: str) -> int:
+        """Return how many frames have come that are not on disk yet."""
+        return self._pending.get(stream, 0)
+
     def accept(self, stream: str, seq: int) -> None:
         """Note that a frame has come."""
         self._accepted[stream] = seq
+        self._pending[stream] = self.pending(stream) + 1
 
-    def mark(self, stream: str, seq: int) -> None:
-        """Note that a frame is being written down."""
-        known = self._committed
-        known.pop(stream, None)
-        known[stream] = seq
-        while len(known) > STREAMS:
-            del known[next(iter(known))]
+    def with_safe(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return what has to be written down for frames up to these numbers to be safe: the latest streams, these
+        being the last.
+        """
+        known = {stream: seq for stream, seq in self._committed.items() if stream not in marks} | dict(marks)
+        return dict(list(known.items())[-STREAMS:])
 
-    def marked(self) -> dict[str, int]:
-        """Return what has to be written down of the streams."""
-        return dict(self._committed)
+    def commit(self, stream: str, seq: int, frames: int) -> None:
+        """Note that all frames up to this number are on disk, so many more than before."""
+        self._committed = self.with_safe({stream: seq})
+        self._pending[stream] = self.pending(stream) - frames
+        for old in [stream for stream in self._accepted if stream not in self._committed and not self.pending(stream)]:
+            del self._accepted[old]
+        self._pending = {stream: number for stream, number in self._pending.items() if number > 0}
 
     def roll_back(self) -> None:
-        """Forget what was not written down."""
+        """Forget all frames that are not on disk: they have to be sent again."""
         self._accepted = dict(self._committed)
+        self._pending = {}
 
 
 class Robot:
@@ -131,6 +153,10 @@ class Robot:
     def series(self) -> list[Series]:
         """Return all series: those that the agent knows, and those that the robot has told."""
         return [*list(self._own.values()), *list(self.readings.series.values())]
+
+    def link(self, stream: str) -> Link | None:
+        """Return the connection on which a stream comes now: not always the one on which a frame of it came."""
+        return self.connection if self.connection is not None and self.connection.stream == stream else None
 
     def own(self, name: str, *labels: str) -> Series:
         """Return one of the series that the agent itself knows of the robot."""
