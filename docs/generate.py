@@ -1,4 +1,6 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the schema of events and etc/agentd.toml."""
+"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events
+and etc/agentd.toml.
+"""
 
 import inspect
 import json
@@ -22,6 +24,7 @@ from agentd.metrics.selfmetrics import declared
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
 from agentd.web.tokens import Tokens
+from agentd_plugins.collectors.robots import vocabulary
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,9 +62,42 @@ def pages() -> dict[str, str]:
     registry = Registry()
     return {
         "docs/metrics.md": metrics_page(registry),
+        "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "etc/agentd.toml": default_file(entries(registry)),
     }
+
+
+def fields_page() -> str:
+    """Return the page of the fields that robots send."""
+    lines = [
+        "# Fields of robots",
+        "",
+        "Made by `docs/generate.py` from the vocabulary of the collector `robots`. What the fields that robots send",
+        "mean; `*` is any name, and becomes the label. Capitals do not count. Also each metric's own name is",
+        "understood, with and without `robot_`.",
+        "",
+        "| metric | unit | fields | multiplied by | not known |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, labels, scale, absent, fields in vocabulary.SAYINGS:
+        signal = vocabulary.SIGNALS[name]
+        given = {label: value for label, value in zip(signal.metric.labels[1:], labels, strict=False) if value}
+        shown = signal.name + labels_of(given)
+        spelled = ", ".join(f"`{field}`" for field in fields.split())
+        unknown = ", ".join(f"{value:g}" for value in absent)
+        lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {'' if scale == 1 else f'{scale:g}'} | {unknown} |")
+    texts = ", ".join(f"`{field}`" for field in vocabulary.TEXTS)
+    lines += ["", f"Texts that become the value of a label: {texts}.", ""]
+    terms = ", ".join(f"`energy.{term}`" for term in vocabulary.ENERGY_TERMS)
+    lines += [f"Terms of an abstract energy, which are no joules and become `agentd_energy_term_value`: {terms}.", ""]
+    return "\n".join(lines)
+
+
+def labels_of(given: dict[str, str]) -> str:
+    """Return labels as Prometheus writes them."""
+    pairs = ", ".join(f'{label}="{value}"' for label, value in given.items())
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def event_schema() -> dict[str, object]:

@@ -23,7 +23,7 @@ class Robots(Collector[RobotsConfig]):
 
     async def start(self) -> None:
         """Take up what is known of robots, and begin to answer."""
-        self._fleet = Fleet(self.config, self.state)
+        self._fleet = Fleet(self.config, self.state, self.log.warning)
         self._intake = Intake(self.config, self.clock, self.context.emit)
         self._service = Service(
             self._fleet, self._intake, self.config, commit=self.context.commit, authenticate=self.authenticate

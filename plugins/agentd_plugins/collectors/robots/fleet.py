@@ -40,7 +40,8 @@ class TooManyRobots(Exception):
 class Fleet:
     """The robots that are known. Belongs to the event loop; ``frame`` may be called in a worker."""
 
-    def __init__(self, config: RobotsConfig, state: Mapping[str, Any]) -> None:
+    def __init__(self, config: RobotsConfig, state: Mapping[str, Any], warn: Callable[..., None]) -> None:
+        self._warn = warn
         self._config = config
         self._state = state
         self._robots: dict[str, Robot] = {}
@@ -70,9 +71,9 @@ class Fleet:
             if len(self._robots) >= self._config.max_robots:
                 raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
             streams = streams_of(self._state.get(f"robot:{name}"))
-            robot = self._robots[name] = Robot(
-                name, self._config.max_robot_series, self._means(name), streams, self._grew
-            )
+            budget, means = self._config.max_robot_series, self._means(name)
+            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
+            self._robots[name] = robot
             robot.own("up")
             self._version += 1
         return robot

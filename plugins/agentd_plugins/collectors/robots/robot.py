@@ -115,6 +115,8 @@ class Robot:
         "_lost_told",
         "_own",
         "_replaced",
+        "_told",
+        "_warn",
         "clock_offset",
         "connection",
         "fresh",
@@ -126,7 +128,14 @@ class Robot:
     )
 
     def __init__(
-        self, id: str, budget: int, means: Means, streams: Mapping[str, int], grew: Callable[[], None]
+        self,
+        id: str,
+        budget: int,
+        means: Means,
+        streams: Mapping[str, int],
+        *,
+        grew: Callable[[], None],
+        warn: Callable[..., None],
     ) -> None:
         self.id = id
         self.readings = Readings(id, budget, means, self.suspect, grew)
@@ -140,6 +149,8 @@ class Robot:
         """Seconds that its clock is ahead of the agent's, where it has said what it says."""
         self.stale_told = False
         self._grew = grew
+        self._warn = warn
+        self._told: set[str] = set()
         self._charge: tuple[float, bool] | None = None
         self._lost_told = 0.0
         self._own: dict[tuple[str, tuple[str, ...]], Series] = {}
@@ -175,6 +186,9 @@ class Robot:
         """Count what a field says that cannot be, or for which there is no room."""
         name = "telemetry_suspect_total" if rule in SUSPECT else "telemetry_refused_total"
         self.count(name, rule)
+        if rule not in self._told:
+            self._told.add(rule)
+            self._warn("robot %s, field %r: %s; further ones are only counted", self.id, field, RULES.get(rule, rule))
 
     def lost_since(self) -> float:
         """Return how many frames were lost since this was asked last."""
@@ -211,6 +225,19 @@ class Robot:
         self._replaced.append(now)
         return False
 
+
+RULES: Mapping[str, str] = {
+    "budget": "this robot has as many series as max_robot_series allows: the field is left out",
+    "range": "the value cannot be by the scale that its field should have: an override may say which it has",
+    "current_sign": "the battery's charge and the sign of its current contradict each other",
+    "future_timestamp": "the time lies in the future",
+    "past_timestamp": "the time lies before the year 2000, and the robot has not said what its clock says",
+    "states": "has more texts than may become series",
+    "name": "its name is too long",
+    "text": "a text means nothing here",
+    "type": "is no number",
+}
+"""What the log says of what is left out or suspect."""
 
 SUSPECT = frozenset({"range", "future_timestamp", "past_timestamp", "current_sign"})
 """Reasons that say that a value contradicts what its field should mean; it is shown as it was said."""
