@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agentd.store.identity import LAST
@@ -94,6 +94,14 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
+def holds(descriptor: int, directory: Path) -> bool:
+    """Say whether a lock that was taken still is that of the directory, which may have been made anew since."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(directory / "agent.lock"))
+    except FileNotFoundError:
+        return False
+
+
 def unlock(descriptor: int) -> None:
     """Let the state directory go."""
     os.close(descriptor)
@@ -142,14 +150,34 @@ def glance(path: Path) -> sqlite3.Connection:
 def begun(path: Path) -> bool:
     """Say whether there is a database, after finishing what a sudden end interrupted in ``replace``."""
     new = beside(path, ".new")
+    remove(beside(new, "-copy"))
     if not path.exists() and new.exists():
-        _put_in_place(new, path)
+        put_in_place(new, path)
     return path.exists() and path.stat().st_size > 0
 
 
 def beside(path: Path, suffix: str) -> Path:
     """Return the name of a file that belongs to a database."""
     return path.with_name(path.name + suffix)
+
+
+def places(path: Path) -> list[tuple[int, int] | None]:
+    """Return where a database and its write-ahead log are, as device and inode; None for what is not there."""
+    return [_place(str(path)), _place(f"{path}-wal")]
+
+
+def copy(connection: sqlite3.Connection, new: Path) -> None:
+    """Write all that a connection has into a new file, which has it on disk, or is not there, whatever happens."""
+    unfinished = beside(new, "-copy")
+    remove(unfinished)
+    try:
+        with contextlib.closing(_open(str(unfinished))) as target:
+            target.execute("PRAGMA journal_mode = MEMORY")  # there is nothing to go back to
+            connection.backup(target)
+        unfinished.rename(new)
+    except BaseException:
+        remove(unfinished)  # it may be what fills the disk
+        raise
 
 
 def remove(path: Path) -> None:
@@ -228,10 +256,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def replace(path: Path, new: Path) -> Path:
+def replace(path: Path, new: Path, companions: Sequence[str] = COMPANIONS) -> Path:
     """Put a new database, closed, in the place of one that cannot be used, and that aside; return where that is.
 
-    The name says when. Wherever this is interrupted, ``begun`` finishes it.
+    ``companions`` are those beside it that are its own. The name says when. Wherever this is interrupted, ``begun``
+    finishes it.
     """
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.{when}")
@@ -239,14 +268,15 @@ def replace(path: Path, new: Path) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{when}-{number}")
-    for suffix in ("", *COMPANIONS):  # first the file itself: from then on the new one counts
+    for suffix in ("", *companions):  # first the file itself: from then on the new one counts
         with contextlib.suppress(FileNotFoundError):
             beside(path, suffix).rename(beside(aside, suffix))
-    _put_in_place(new, path)
+    put_in_place(new, path)
     return aside
 
 
-def _put_in_place(new: Path, path: Path) -> None:
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a new database, closed, the name of one that is gone or of no use any more."""
     for suffix in COMPANIONS:  # SQLite would take another's write-ahead log for this one's
         beside(path, suffix).unlink(missing_ok=True)
     new.rename(path)
@@ -255,6 +285,14 @@ def _put_in_place(new: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _place(name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _claims_to_be_read_only(error: Exception, path: Path | None) -> bool:

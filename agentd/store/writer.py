@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 LINGER = 0.01
 """Seconds for which what was emitted waits for more, so that one flush of the disk serves all."""
 
+LOOK_EVERY = 2.0
+"""Seconds between two looks at whether the file still is where it was, while no events come."""
+
 UPKEEP_EVERY, IDLE_UPKEEP_EVERY = 1.0, 60.0
 """Seconds between two looks at what is too much: while events come, and while none do."""
 
@@ -54,15 +57,17 @@ class Writer:
         memory: int,
         anew: Callable[[int], None],
         found: Callable[[sqlite3.Connection], None],
+        settle: Callable[[], None],
         synchronised: Callable[[], bool | None],
         upkeep: Callable[[sqlite3.Connection], bool],
         changed: Callable[[], None],
     ) -> None:
         """``anew`` is called with the highest number that a lost journal had, before the new one takes any; ``found``
-        with each database that was opened; ``upkeep`` from time to time, and says whether there is more of it to do;
+        with each database that was opened; ``settle`` when its directory may have been made anew;
+        ``upkeep`` from time to time, and says whether there is more of it to do;
         ``changed`` on the event loop when something was written, or could not be.
         """
-        self.file = File(path, anew, self._use)
+        self.file = File(path, anew, self._use, settle)
         self.durable = 0
         """The highest number that was written down."""
         self.next = 1
@@ -180,7 +185,7 @@ class Writer:
             if self._closing and not self._writing and not jobs:
                 break
             try:
-                self._write(self.file.connection or self.file.open(), jobs)
+                self._write(self.file.ready(), jobs)
             except Exception as error:  # noqa: BLE001  # whatever it is, this thread goes on
                 self._refused(jobs, error)
                 if self._closing:
@@ -195,8 +200,12 @@ class Writer:
         self._tell([(job, sqlite3.OperationalError("the journal is closed")) for job in jobs])
         if self._rows:
             log.error("journal: %d events could not be written down", len(self._rows))
-        with contextlib.suppress(sqlite3.Error):
+        try:
+            if self.file.moved:
+                self.file.ready()
             self.file.close()
+        except Exception as error:  # noqa: BLE001  # there is nothing left to do but to say so
+            log.error("journal: cannot be closed as it should: %s", error)
 
     def _take(self) -> list[Job]:
         """Wait until there is something to do, and take it: events into ``_writing``. Nothing is taken at the end."""
@@ -205,7 +214,7 @@ class Writer:
             with self._ready:
                 if not self._urgent():
                     self._idle = True
-                    self._ready.wait(max(0.0, self._due - time.monotonic()))
+                    self._ready.wait(max(0.0, min(LOOK_EVERY, self._due - time.monotonic())))
                     self._idle = False
                 if self._rows and not self._jobs and not self._closing:
                     self._ready.wait(LINGER)  # a job ends it
@@ -218,10 +227,13 @@ class Writer:
         return bool(self._rows or self._jobs or self._closing or self.problem)
 
     def _keep_up(self) -> None:
-        if self.file.connection is None or self.problem or time.monotonic() < self._due:
+        if self.file.connection is None or self.problem:
             return
         more = False
         try:
+            self.file.ready()
+            if time.monotonic() < self._due:
+                return
             with self.file.using:
                 more = self._upkeep(self.file.connection)
         except Exception as error:  # noqa: BLE001  # as in _run
@@ -240,6 +252,8 @@ class Writer:
                 INSERT, [(seq, type_, source, stored, crc32(data), data) for seq, type_, source, data in everything]
             )
             results = [job.work(connection) for job in jobs]
+            if self.file.moved:
+                raise OSError(f"{self.file.path} was removed or replaced just now")
         now = time.monotonic()
         self.commits.append(now - began)
         self._due = min(self._due, now + UPKEEP_EVERY)
@@ -254,7 +268,7 @@ class Writer:
 
     def _refused(self, jobs: list[Job], error: Exception) -> None:
         try:
-            if isinstance(error, database.ERRORS) and self.file.path is not None:
+            if isinstance(error, database.ERRORS) and self.file.path is not None and not self.file.moved:
                 if database.damaged(error):
                     self.file.set_aside(f"it is damaged: {error}")
                 elif database.code(error) != sqlite3.SQLITE_FULL:
