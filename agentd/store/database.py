@@ -43,6 +43,9 @@ NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sq
 """What the disk or the machine refuses now, and may allow later; says nothing about the file."""
 
 
+LOG = 4 << 20
+"""Bytes of the write-ahead log, at most, after which it is written back. A transaction may make it longer."""
+
 COMPANIONS = ("-wal", "-shm")
 """Suffixes of the files that SQLite keeps beside a database."""
 
@@ -107,15 +110,17 @@ def unlock(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
+def connect(path: Path | None, log_size: int = LOG) -> sqlite3.Connection:
     """Open the database for writing, making or upgrading it where that is needed; None makes one in memory.
+
+    Its write-ahead log is written back when it has so many bytes, and made smaller again where it had more.
 
     Raises ``UnusableError`` for a file that has to be set aside, and ``sqlite3.Error`` or ``OSError`` where the disk
     does not let it be opened now.
     """
     connection = _open(str(path) if path else ":memory:")
     try:
-        _prepare(connection)
+        _prepare(connection, min(LOG, log_size))
     except ERRORS as error:
         connection.close()
         # What is asked here is right: an error without a code of its own says that the file is not what it claims.
@@ -199,7 +204,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, log_size: int) -> None:
     _set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -213,7 +218,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     # NORMAL could take back at a power cut what was acknowledged, and with group commit is no faster.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {max(16, log_size // page)}")
+    connection.execute(f"PRAGMA journal_size_limit = {log_size}")
     try:
         with transaction(connection):
             for script in VERSIONS[version:]:
@@ -241,6 +248,12 @@ def highest(connection: sqlite3.Connection) -> int:
 def touch(connection: sqlite3.Connection) -> None:
     """Write the version of the schema, though it may be there already: some page has to be written."""
     connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
+
+
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Write the write-ahead log back, and make it empty, as far as the disk and readers allow it now."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 @contextlib.contextmanager

@@ -30,12 +30,14 @@ class File:
     def __init__(
         self,
         path: Path | None,
+        log_size: int,
         anew: Callable[[int], None],
         found: Callable[[sqlite3.Connection], None],
         settle: Callable[[], None],
     ) -> None:
-        """``anew`` is called with the highest number that a lost database had, before the new one takes any; ``found``
-        with every database that is opened or glanced at; ``settle`` when its directory may have been made anew.
+        """``log_size`` is how many bytes the write-ahead log should have at most; ``anew`` is called with the highest
+        number that a lost database had, before the new one takes any; ``found`` with every database that is
+        opened or glanced at; ``settle`` when its directory may have been made anew.
         """
         self.path = path
         self.connection: sqlite3.Connection | None = None
@@ -47,6 +49,7 @@ class File:
         """What was set aside and nobody was told of yet."""
         self._anew = anew
         self._found = found
+        self._log_size = log_size
         self._settle = settle
         self._begun = False
         self._places: list[tuple[int, int] | None] = []
@@ -74,7 +77,7 @@ class File:
             self._anew(0)
             self._begun = True
         try:
-            connection = database.connect(self.path)
+            connection = database.connect(self.path, self._log_size)
         except database.UnusableError as error:
             return self.set_aside(str(error))
         return self._use(connection)
@@ -95,6 +98,13 @@ class File:
             if connection is not None:
                 connection.close()
 
+    def shorten(self) -> None:
+        """Make the write-ahead log empty where it is too long, because somebody read whenever it could have been."""
+        if self.path is not None and self.connection is not None:
+            with contextlib.suppress(FileNotFoundError):
+                if database.beside(self.path, "-wal").stat().st_size > 2 * self._log_size:
+                    database.checkpoint(self.connection)
+
     def set_aside(self, reason: str) -> sqlite3.Connection:
         """Begin a new file with what can be saved of the present one, and put that away. Raises what the disk raises.
 
@@ -106,14 +116,14 @@ class File:
         saved = salvage(self.path)
         new = database.beside(self.path, ".new")
         database.remove(new)
-        with contextlib.closing(database.connect(new)) as connection, database.transaction(connection):
+        with contextlib.closing(database.connect(new, self._log_size)) as connection, database.transaction(connection):
             saved.restore(connection)
         self._anew(saved.highest)
         aside = database.replace(self.path, new)
         log.error("journal: %s was set aside as %s: %s; a new one is begun with %s",
                   self.path, aside.name, reason, saved)  # fmt: skip
         self.aside.append(Aside(aside, reason, saved))
-        return self._use(database.connect(self.path))
+        return self._use(database.connect(self.path, self._log_size))
 
     def _restore(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Write a new file with all that the connection still has. Until that is at its name, the connection stays."""
@@ -135,7 +145,7 @@ class File:
         self.aside.append(Aside(aside, reason, None))
         with contextlib.suppress(sqlite3.Error):
             self.close()  # not before: it alone had all. And not after: it would remove the new one's log by its name
-        return self._use(database.connect(self.path))
+        return self._use(database.connect(self.path, self._log_size))
 
     def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         try:

@@ -15,7 +15,8 @@ from agentd.store import identity
 from agentd.store.file import Aside
 from agentd.store.reader import DeadLetter, Found, Reader, Wanted
 from agentd.store.retention import Limits, Retention
-from agentd.store.writer import Row, Writer
+from agentd.store.waiting import Row
+from agentd.store.writer import Writer
 
 CURSORS_EVERY = 0.25
 """Seconds between two times at which the places of sinks are written down. A crash repeats what came since."""
@@ -48,7 +49,7 @@ class Journal:
         self._retention = Retention(size, limits.age, synchronised, self._count_losses)
         self._writer = Writer(
             directory / "journal.db" if directory else None,
-            memory=limits.memory,
+            limits=limits._replace(size=size),
             anew=self._begin_anew,
             found=self._found,
             settle=settle,
@@ -200,10 +201,8 @@ class Journal:
 
     def asides(self) -> list[Aside]:
         """Return the databases that were set aside since the last time that this was asked."""
-        found = []
-        while self._writer.file.aside:
-            found.append(self._writer.file.aside.pop(0))
-        return found
+        asides = self._writer.file.aside
+        return [asides.pop(0) for _ in range(len(asides))]
 
     @property
     def dropped(self) -> int:

@@ -40,7 +40,7 @@ async def test_a_state_directory_that_is_removed(tmp_path):
     flow.open()
     who = identity.read(folder)
     await flow.bus.commit([Event(type="a.b")])
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.rename(tmp_path / "gone"))
     await flow.bus.commit([Event(type="a.c")])
     assert identity.read(folder) == who
     with pytest.raises(database.StoreBusyError):
@@ -62,9 +62,10 @@ async def test_a_directory_that_another_agent_has_taken(tmp_path):
     flow = Flow(JournalSettings(), folder, {}, None)
     flow.open()
     await flow.bus.commit([Event(type="a.b")])
-    shutil.rmtree(folder)
-    folder.mkdir()
-    other = database.lock(folder)
+    (tmp_path / "taken").mkdir()
+    other = database.lock(tmp_path / "taken")
+    folder.rename(tmp_path / "gone")
+    (tmp_path / "taken").rename(folder)
     with pytest.raises(NotDurable, match="another agentd"):
         await flow.bus.commit([Event(type="a.c")])
     assert not (folder / "journal.db").exists()

@@ -32,6 +32,11 @@ def remove(*names):
     return take
 
 
+def vanish(folder):
+    """Remove the whole directory, at one moment."""
+    shutil.rmtree(folder.rename(folder.with_name("gone")))
+
+
 def replace(folder):
     """Put another journal there, as whoever restores an old copy does."""
     other = folder / "other.db"
@@ -50,7 +55,7 @@ def move(folder):
     ("take", "reason"),
     [
         (remove("journal.db"), "removed"), (remove(*NAMES), "removed"), (remove("journal.db-wal"), "removed"),
-        (shutil.rmtree, "removed"), (move, "removed"), (replace, "taken its place"),
+        (vanish, "removed"), (move, "removed"), (replace, "taken its place"),
     ],
     ids=("file", "all", "log", "directory", "moved", "replaced"),
 )  # fmt: skip
@@ -136,7 +141,7 @@ async def test_nothing_is_lost_while_it_cannot_be_written_anew(lab, tmp_path, mo
 
     monkeypatch.setattr(database, "copy", copy)
     monkeypatch.setattr(module, "RETRY", (0.01, 0.01))
-    shutil.rmtree(folder)
+    vanish(folder)
     with pytest.raises(NotDurable):
         await lab.commit(journal, 100)
     lab.emit(journal, 101)
