@@ -168,7 +168,8 @@ def beside(path: Path, suffix: str) -> Path:
 
 def places(path: Path) -> list[tuple[int, int] | None]:
     """Return where a database and its write-ahead log are, as device and inode; None for what is not there."""
-    return [_place(str(path)), _place(f"{path}-wal")]
+    name = str(path)
+    return [_place(name), _place(f"{name}-wal")]
 
 
 def copy(connection: sqlite3.Connection, new: Path) -> None:

@@ -37,6 +37,10 @@ RETRY = (0.5, 3.0)
 INSERT = "INSERT INTO events (seq, type, source, stored, crc, data) VALUES (?, ?, ?, ?, ?, ?)"
 
 
+class MovedError(OSError):
+    """The file of the open connection is no longer at its name: what is written would be lost."""
+
+
 class Writer:
     """Writes from a thread of its own. A disk that refuses is tried again; what waits meanwhile has a limit."""
 
@@ -84,7 +88,7 @@ class Writer:
         self._idle = False
         self._told = False
         self._closing = self._ended = False
-        self._due = 0.0
+        self._due = self._look = 0.0
         self._thread = threading.Thread(target=self._run, name="agentd-journal", daemon=True)
 
     def open(self) -> None:
@@ -177,7 +181,11 @@ class Writer:
             if self._closing and not self._writing and not jobs:
                 break
             try:
-                self._write(self.file.ready(), jobs)
+                try:
+                    connection = None if self.problem else self.file.connection
+                    self._write(connection or self.file.ready(), jobs)
+                except MovedError:
+                    self._write(self.file.ready(), jobs)
             except Exception as error:  # noqa: BLE001  # whatever it is, this thread goes on
                 self._refused(jobs, error)
                 if self._closing:
@@ -211,7 +219,7 @@ class Writer:
             with self._ready:
                 if not self._urgent():
                     self._idle = True
-                    self._ready.wait(max(0.0, min(LOOK_EVERY, self._due - time.monotonic())))
+                    self._ready.wait(max(0.0, min(self._look, self._due) - time.monotonic()))
                     self._idle = False
                 if self._rows and not self._jobs and not self._closing:
                     self._ready.wait(LINGER)  # a job ends it
@@ -227,12 +235,14 @@ class Writer:
         return bool(self._rows or self._jobs or self._closing or self.problem)
 
     def _keep_up(self) -> None:
-        if self.file.connection is None or self.problem:
+        now = time.monotonic()
+        if self.file.connection is None or self.problem or now < min(self._look, self._due):
             return
         more = False
         try:
             self.file.ready()
-            if time.monotonic() < self._due:
+            self._look = now + LOOK_EVERY
+            if now < self._due:
                 return
             with self.file.using:
                 more = self._upkeep(self.file.connection)
@@ -255,7 +265,7 @@ class Writer:
             )
             results = [job.work(connection) for job in jobs]
             if self.file.moved:
-                raise OSError(f"{self.file.path} was removed or replaced just now")
+                raise MovedError(f"{self.file.path} was removed or replaced just now")
         now = time.monotonic()
         self.commits.append(now - began)
         self._since_upkeep += size(everything)
