@@ -206,7 +206,7 @@ class Journal:
 
     @property
     def dropped(self) -> int:
-        """Events that were lost because there was no room in memory while nothing could be written down."""
+        """Events that were lost because there was no room in memory while they waited to be written down."""
         return self._writer.dropped
 
     @property
