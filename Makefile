@@ -28,7 +28,7 @@ test-systemd: $(VENV)/ready-test ## Run the unit in a booted Debian; needs root,
 	@$(PYTHON) -m pytest -m systemd $(ARGS) tests/systemd
 
 chaos: $(VENV)/ready-test servers ## Kill the agent some 200 times, and account for every event.
-	@$(PYTHON) -m pytest -m chaos -s $(ARGS) tests/chaos
+	@$(PYTHON) -m pytest -m chaos -s $(ARGS) tests
 
 lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
 	@$(VENV)/bin/ruff check .

@@ -175,6 +175,7 @@ class Agent:
             in_worker=self._workers.run,
             emit=self._flow.bus.emit,
             commit=self._flow.commit_for(instance.key),
+            follow=self._flow.follow,
             state=self._flow.journal.state(instance.key),
             authenticate=self._tokens.authenticate,
         )

@@ -6,15 +6,13 @@ gives it (``host``, ``clock``, ``log`` …), so that a test can give it somethin
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
 
+from agentd.context import Clock, Context, NotDurable
 from agentd.events.envelope import Event, Record, cloud_event
 from agentd.host import Host, HostPaths
 from agentd.metrics.family import (
@@ -33,6 +31,7 @@ from agentd.metrics.family import (
 )
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
+from agentd.resilience import Backoff
 from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Backoff",
     "Clock",
     "Collector",
     "Config",
@@ -105,10 +105,6 @@ class UnknownCollectorError(LookupError):
     """Raised by ``gather`` where an exporter asks for a collector that does not run; its text is the name."""
 
 
-class NotDurable(Exception):
-    """Raised by ``commit`` where nothing can be written down now. Whoever waits outside is told to come again."""
-
-
 class Retry(Exception):
     """Raised by a sink that could not deliver all now: it is given the rest again.
 
@@ -128,57 +124,6 @@ class Reject(Exception):
     def __init__(self, ids: Iterable[str], why: str) -> None:
         super().__init__(why)
         self.ids = frozenset(ids)
-
-
-class Clock:
-    """The time. Tests hand in another."""
-
-    monotonic: Callable[[], float] = staticmethod(time.monotonic)
-    """Return seconds that never go back, from an arbitrary start."""
-    time: Callable[[], float] = staticmethod(time.time)
-    """Return seconds since 1970, UTC."""
-
-
-async def _in_thread(function: Callable[..., T], *args: object) -> T:
-    return await asyncio.to_thread(function, *args)
-
-
-async def _gather_nothing(**_: object) -> Snapshot:
-    raise RuntimeError("this context has nothing to gather from: only the agent's own can gather")
-
-
-def _emit_nowhere(_event: Event) -> None:
-    """Lose an event: there is no agent around."""
-
-
-async def _commit_nowhere(*_: object) -> None:
-    raise NotDurable("this context has no journal: only the agent's own has")
-
-
-async def _render_nothing(*_: object, **__: object) -> bytes:
-    raise RuntimeError("this context cannot render: only the agent's own can")
-
-
-@dataclass(slots=True, kw_only=True)
-class Context:
-    """What a plugin is given beside its options. The defaults serve a plugin outside of the agent, in a test say."""
-
-    name: str = "plugin"
-    """The instance's name with its kind, ``collectors.loadavg`` say: the ``plugin`` label of ``agentd_*`` metrics."""
-    host: Host = field(default_factory=Host)
-    clock: Clock = field(default_factory=Clock)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """The labels of the agent, ``[agent] labels``."""
-    deadline: float | None = None
-    """When the present collection has to be done, by ``clock.monotonic()``; set before each ``collect()``."""
-    in_worker: Callable[..., Awaitable[Any]] = _in_thread
-    gather: Callable[..., Awaitable[Snapshot]] = _gather_nothing
-    render: Callable[..., Awaitable[bytes]] = _render_nothing
-    emit: Callable[[Event], None] = _emit_nowhere
-    commit: Callable[[Sequence[Event], Mapping[str, Any]], Awaitable[None]] = _commit_nowhere
-    state: Mapping[str, Any] = field(default_factory=dict)
-    """What this plugin has committed as its state, by key."""
-    authenticate: Callable[[str], Principal | None] = lambda _token: None
 
 
 class Plugin(Generic[C]):
@@ -246,6 +191,18 @@ class Plugin(Generic[C]):
         ``state`` holds the keys that change, with values that are JSON; None removes one. ``self.state`` has them all.
         """
         await self.context.commit(list(events), state or {})
+
+    def follow(
+        self, types: Sequence[str] = ("*",), sources: Sequence[str] = ("*",), *, after: int | None = None
+    ) -> AsyncIterator[tuple[int, list[Record]]]:
+        """Follow the agent's journal: yield, again and again, the number up to which it was looked, and the events
+        found up to there whose type and source fit one of the patterns, at most 1,000, in order; there may be none.
+
+        Only what is written down is shown. Begins behind the number ``after``; without one, with what happens from now
+        on, and at first yields the number for "now". Whoever commits the number together with what it made of the
+        events takes account of each exactly once, whatever happens to the agent.
+        """
+        return self.context.follow(types, sources, after)
 
     @property
     def state(self) -> Mapping[str, Any]:

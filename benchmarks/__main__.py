@@ -4,7 +4,7 @@ import importlib
 import platform
 import sys
 
-NAMES = ("scrape", "memory", "rendering", "startup", "host", "idle", "events")
+NAMES = ("scrape", "memory", "rendering", "startup", "host", "idle", "events", "missions")
 
 
 def main() -> None:

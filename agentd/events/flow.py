@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from agentd import timesync
 from agentd.config import JournalSettings, SinkKeys
 from agentd.events.bus import Bus, Hook
 from agentd.events.delivery import Delivery
-from agentd.events.envelope import Event
+from agentd.events.envelope import Event, Record
+from agentd.events.wanted import wants
 from agentd.plugin import NotDurable, Sink
 from agentd.status import JournalStatus, SinkStatus
 from agentd.store import database, identity
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 WATCH_EVERY = 1.0
 """Seconds between two looks at what was lost, to say so."""
+
+READ = 1000
+"""Events that a plugin is shown at once."""
 
 AGENT = "agentd"
 """The source of the agent's own events."""
@@ -129,6 +133,26 @@ class Flow:
         if self._bus is None:
             raise NotDurable("the agent is not ready")
         await self._bus.commit(events, state, plugin=plugin)
+
+    async def follow(
+        self, types: Sequence[str], sources: Sequence[str], after: int | None
+    ) -> AsyncIterator[tuple[int, list[Record]]]:
+        """Yield the events that fit, as they are written down: see ``Plugin.follow``."""
+        journal, wanted = self.journal, wants(types, sources)
+        at = after
+        if at is None:
+            at = journal.written
+            yield at, []
+        while True:
+            await journal.wait(at, written=True)
+            top = journal.written
+            found = await journal.read(at, wanted=wanted, events=READ)
+            if found.reached > at:
+                # What was read from memory, because the disk refuses, may get another number when it is written.
+                at = min(found.reached, top)
+                yield at, [record for record in found.records if record.seq <= top]
+            else:
+                await asyncio.sleep(WATCH_EVERY)  # what was there cannot be read now
 
     def sinks(self) -> list[SinkStatus]:
         """Return how each sink is."""

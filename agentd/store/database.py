@@ -320,3 +320,15 @@ def _text(data: bytes) -> str:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def text(key: object) -> str:
+    """Return a key of a plugin's state. Raises ``TypeError`` for what is none."""
+    if not isinstance(key, str) or storable(key) != key:
+        raise TypeError(f"state: expected texts as keys; found {key!r}")
+    return key
+
+
+def storable(given: str) -> str:
+    """Return a text without what UTF-8 does not have."""
+    return given.encode(errors="replace").decode()

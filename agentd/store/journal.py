@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agentd.events.envelope import Record
-from agentd.store import identity
+from agentd.store import database, identity
 from agentd.store.file import Aside
 from agentd.store.reader import DeadLetter, Found, Reader, Wanted
 from agentd.store.retention import Limits, Retention
@@ -86,6 +86,11 @@ class Journal:
         """The number of the last event that readers can get."""
         return self._writer.last
 
+    @property
+    def written(self) -> int:
+        """The number of the last event that was written down: what has a higher one may yet be lost, or get another."""
+        return self._writer.durable
+
     def open(self) -> None:
         """Open what is on disk, and begin to write."""
         self._writer.open()
@@ -121,7 +126,8 @@ class Journal:
         if self.problem:
             raise NotWritten(self.problem)
         changes = {
-            _text(key): None if value is None else msgspec.json.encode(value) for key, value in (state or {}).items()
+            database.text(key): None if value is None else msgspec.json.encode(value)
+            for key, value in (state or {}).items()
         }
 
         def work(connection: sqlite3.Connection) -> None:
@@ -155,9 +161,9 @@ class Journal:
         """Return what a plugin has committed; the very dictionary, which follows what it commits."""
         return self._state.setdefault(plugin, {})
 
-    async def wait(self, after: int) -> None:
-        """Return when there is an event with a higher number."""
-        while self.last <= after:
+    async def wait(self, after: int, *, written: bool = False) -> None:
+        """Return when there is an event with a higher number that can be read, or that was ``written`` down."""
+        while (self.written if written else self.last) <= after:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
@@ -227,7 +233,7 @@ class Journal:
     async def bury(self, sink: str, records: Iterable[Record], reason: str) -> None:
         """Keep events that a sink's receiver will never accept. Raises ``NotWritten``."""
         rows = [
-            (sink, record.seq, time.time(), _storable(reason[:1000]), record.type, record.source, record.json)
+            (sink, record.seq, time.time(), database.storable(reason[:1000]), record.type, record.source, record.json)
             for record in records
         ]
 
@@ -335,15 +341,3 @@ async def _finished(done: "asyncio.Future[object]") -> None:
         await asyncio.shield(done)
     except Exception as error:
         raise NotWritten(str(error)) from error
-
-
-def _text(key: object) -> str:
-    """Return a key of a plugin's state. Raises ``TypeError`` for what is none."""
-    if not isinstance(key, str) or _storable(key) != key:
-        raise TypeError(f"state: expected texts as keys; found {key!r}")
-    return key
-
-
-def _storable(text: str) -> str:
-    """Return a text without what UTF-8 does not have."""
-    return text.encode(errors="replace").decode()

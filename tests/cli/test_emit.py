@@ -93,7 +93,13 @@ def test_where_nothing_can_be_written_down(start_here):
 
 def test_without_an_agent(command):
     """Where no agent answers, that is said with where it was looked for: exit status 2."""
-    for arguments in (["emit", "test.nobody"], ["events"], ["events", "-f"], ["sinks"], ["sinks", "skip", "x", "--yes"]):
+    for arguments in (
+        ["emit", "test.nobody"],
+        ["events"],
+        ["events", "-f"],
+        ["sinks"],
+        ["sinks", "skip", "x", "--yes"],
+    ):
         result = command(*arguments)
         assert (result.returncode, result.stdout) == (2, "")
         assert result.stderr.startswith("agentd: no agent answers at ")

@@ -1,7 +1,6 @@
 """Appends events to streams of Redis, or of another server that speaks its protocol (Valkey, Dragonfly …)."""
 
 import asyncio
-import importlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,45 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from agentd.plugin import Context, Record, Reject, Retry, Sink, Url, hookimpl
-from agentd_plugins.sinks._server import ServerConfig, Template, check_server, tls, where
+from agentd.plugin import Context, Record, Reject, Retry, Sink, hookimpl
+from agentd_plugins._redis import PATIENCE, RedisServer, advised, check, library, settings
+from agentd_plugins.sinks._server import Template, where
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
-PATIENCE = 10.0
-"""Seconds that connecting may take, the log-in included."""
-
 LOADING = 1.0
 """Seconds after which a server is asked again that is still loading its data."""
 
-ADVICE = {
-    "AuthenticationError": "check user and password",
-    "BusyLoadingError": "it is still loading its data",
-    "ClusterDownError": "its cluster is down",
-    "MasterDownError": "it is a replica that has lost its master: give the address of the master",
-    "MovedError": "it is one node of a cluster, and this stream belongs to another: give the address of that node",
-    "NoPermissionError": "this user needs the command XADD and the keys of the streams (ACL SETUSER)",
-    "OutOfMemoryError": "its memory is full: set max_length, or give it more (maxmemory)",
-    "ReadOnlyError": "it is a replica: give the address of the master",
-}
-"""What to do, by the names of the library's errors."""
 
-
-class RedisConfig(ServerConfig):
+class RedisConfig(RedisServer):
     """Options of the Redis sink."""
 
-    url: Annotated[Url, Meta(examples=["redis://localhost:6379/0"])]
-    """The server: redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix:///PATH?db=DATABASE."""
     stream: str = "brain.events.{type}"
     """The key of the stream. {type} and {source} stand for those of the event; without them, all go into one."""
     max_length: Annotated[int, Meta(gt=0)] | None = None
     """How many entries a stream keeps, or somewhat more (MAXLEN ~); left out, Redis keeps all."""
 
     def __post_init__(self) -> None:
-        wrong = check_server(self, {"redis": False, "rediss": True, "unix": False}, query="db=[0-9]+")
-        if self.user is not None and self.password is None:
-            wrong.append("user needs password")
+        wrong = check(self)
         try:
             Template(self.stream, ("type", "source"))
         except ValueError as error:
@@ -87,11 +68,8 @@ class Redis(Sink[RedisConfig]):
     async def start(self) -> None:
         """Connect and log in."""
         if self._pool is None:
-            try:
-                self._library = importlib.import_module("redis.asyncio")
-            except ImportError:
-                raise RuntimeError("the library redis is missing: pip install 'agentd[redis]'") from None
-            self._pool = self._library.ConnectionPool.from_url(self.config.url, **self._settings())
+            self._library = library()
+            self._pool = self._library.ConnectionPool.from_url(self.config.url, **settings(self.config))
         await self._connect()
 
     async def stop(self) -> None:
@@ -165,24 +143,9 @@ class Redis(Sink[RedisConfig]):
         return connection
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
-        advice = next((ADVICE[each.__name__] for each in type(error).__mro__ if each.__name__ in ADVICE), "")
         loading = type(error).__name__ == "BusyLoadingError"
-        text = f"{self._where}: {error}" + (f" ({advice})" if advice else "")
+        text = f"{self._where}: {advised(error, 'the command XADD')}"
         return Retry(text, after=LOADING if loading else None, accepted=accepted)
-
-    def _settings(self) -> dict[str, Any]:
-        config = self.config
-        # The older protocol: the newer one begins with a command that an ACL may refuse, and has nothing for XADD.
-        settings: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": PATIENCE, "socket_timeout": None}
-        if config.password is not None:
-            settings |= {"username": config.user, "password": config.password.reveal()}
-        if not config.url.startswith("unix:"):
-            settings["socket_keepalive"] = True
-        if config.url.startswith("rediss:"):
-            tls(config)  # says better than the library what is wrong with a file
-            settings |= {"ssl_ca_certs": config.ca_file, "ssl_check_hostname": True}
-            settings |= {"ssl_certfile": config.cert_file, "ssl_keyfile": config.key_file}
-        return settings
 
 
 @hookimpl
