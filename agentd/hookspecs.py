@@ -40,7 +40,8 @@ def agentd_event(event: Event) -> Event | bool | None:
     """Change or drop an event before it is written down.
 
     Return another event to take its place, False to drop it, or None to leave it as it is (``event`` itself may be
-    changed). Called for each event in the thread that emits it, so it must be quick.
+    changed). Where what comes of it is no event, or the hook raises, all that it changed is undone. Called for each
+    event in the thread that emits it, so it must be quick.
     """
 
 

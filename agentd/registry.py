@@ -115,14 +115,31 @@ class Registry:
             families = families if changed is None else changed
         return families
 
-    def changed(self, event: Event) -> Event | None:
-        """Let every ``agentd_event`` hook in turn change an event; None where one drops it."""
+    def changed(self, event: Event, check: Callable[[Event], object]) -> Event | None:
+        """Let every ``agentd_event`` hook in turn change an event; None where one drops it.
+
+        Where a hook fails, or ``check`` refuses what it made of the event, all that it changed is undone. Raises what
+        ``check`` raises for the event as it was given.
+        """
         hook = "agentd_event"
+        check(event)
         for implementation in self._implementations(hook):
-            answer = self._ask(hook, implementation, {"event": event}, _event)
+            before = msgspec.structs.replace(event)
+            inner = msgspec.json.encode((event.payload, event.meta))
+
+            def checked(returned: Any, event: Event = event) -> Event | bool:
+                found = event if returned is None else _event(returned)
+                if found is not False:
+                    check(found)
+                return found
+
+            answer = self._ask(hook, implementation, {"event": event}, checked)
             if answer is False:
                 return None
-            event = answer or event
+            if answer is None:
+                payload, meta = msgspec.json.decode(inner)
+                answer = msgspec.structs.replace(before, payload=payload, meta=meta)
+            event = answer
         return event
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
@@ -206,8 +223,8 @@ class Registry:
                     yield kind, cls
 
 
-def _event(returned: Any) -> Event | bool | None:
-    if returned is not None and returned is not False and not isinstance(returned, Event):
+def _event(returned: Any) -> Any:
+    if returned is not False and not isinstance(returned, Event):
         raise TypeError(f"it returned {short(returned)}: expected an event, False to drop it, or None to leave it")
     return returned
 

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
+from agentd.events.bus import Bus
 from agentd.metrics.family import Family
-from agentd.plugin import Collector, Config, Exporter
+from agentd.plugin import Collector, Config, Event, Exporter
 from agentd.registry import PluginError, Registry
+from agentd.store.identity import Identity
 
 HEAD = "from agentd.plugin import Collector, Config, Exporter, Family, hookimpl\n"
 COLLECTOR = (
@@ -317,6 +321,59 @@ def test_a_hook_that_fails_is_named_once_and_skipped(folder, body, caplog):
     (message,) = errors(caplog)
     assert "bad" in message
     assert "agentd_families" in message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "event.type = 5", "event.id = object()", "event.payload['x'] = '\\ud800'", "event.source = 5",
+        "event.meta = 'x'", "event.payload['n'].append(event.payload)", "return [event]", "event.timestamp = math.nan",
+        "event.target = b'x'", "event.payload = [1]", "event.payload['x'] = 'y' * 2_000_000",
+        "return Event(type='a b')",
+        "event.payload.clear(); raise ValueError", "event.payload['n'][0] = object()", "event.source = ['a']",
+        "del event.type", "event.payload['n'] = msgspec.Raw(b'{')",
+    ],
+)  # fmt: skip
+def test_an_event_that_a_hook_spoils_is_as_it_was(folder, body, caplog):
+    """The hook is named once, its changes are undone, other hooks are called, and nobody else is blamed."""
+    source = (
+        f"import math\nimport msgspec\n{HEAD}from agentd.plugin import Event\n@hookimpl\ndef agentd_event(event):\n    "
+    )
+    registry = Registry([folder({
+        "a_good": source + "event.payload['seen'] = True",
+        "b_bad": source + body,
+        "c_other": source + "event.meta['seen'] = True\n    return event",
+    })])  # fmt: skip
+    taken = []
+    bus = Bus(SimpleNamespace(append=lambda *event: taken.append(event)), Identity("me"), hook=registry.changed)
+    for _ in range(3):
+        bus.emit(Event(type="a.b", id="one", source="s", target="t", timestamp=5.0, payload={"n": [1, 2]}))
+    assert bus.refused == 0
+    assert len(taken) == 3
+    for type_, given_source, head in taken:
+        assert (type_, given_source) == ("a.b", "s")
+        found = msgspec.json.decode(head + b"1}}")
+        assert found["meta"].pop("seen")
+        del found["meta"]
+        assert found == {
+            "id": "one", "type": "a.b", "source": "s", "target": "t", "timestamp": 5.0,
+            "payload": {"n": [1, 2], "seen": True},
+        }  # fmt: skip
+    (message,) = errors(caplog)
+    assert "b_bad" in message
+    assert "agentd_event" in message
+
+
+def test_a_hook_is_not_blamed_for_what_it_was_given(folder, caplog):
+    """What was no event before is refused with what is wrong with it, and no hook sees it."""
+    body = HEAD + "@hookimpl\ndef agentd_event(event):\n    1 / 0\n"
+    registry = Registry([folder({"a": body})])
+    bus = Bus(SimpleNamespace(append=None), Identity("me"), hook=registry.changed)
+    bus.emit(Event(type="a b"))
+    assert bus.refused == 1
+    (message,) = errors(caplog)
+    assert message.startswith("an event a b")
+    assert "hook" not in message
 
 
 @pytest.mark.parametrize(("procfs", "runs"), [(True, "cpu"), (False, "psutil")])

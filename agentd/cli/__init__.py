@@ -101,6 +101,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # the last resort
+        if isinstance(error, UnicodeEncodeError) and any(error.object in argument for argument in sys.argv[1:]):
+            fail(f"expected UTF-8; found {error.object!r}", 2)
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         fail(f"{type(error).__name__}: {error} (--log-level debug shows where)")

@@ -29,7 +29,7 @@ class Bounded:
             await asyncio.wait({self._hanging}, timeout=self._seconds)
             raise HangsError("it has not come back from the last call yet")
         self._hanging = None
-        task = asyncio.get_running_loop().create_task(_guarded(made))
+        task = asyncio.get_running_loop().create_task(guarded(made))
         try:
             await asyncio.wait({task}, timeout=self._seconds)
         finally:
@@ -45,12 +45,19 @@ class Bounded:
             raise failure
 
 
-async def _guarded(made: Coroutine[Any, Any, None]) -> BaseException | None:
-    """Return what a plugin raised: a task that raises SystemExit would end the event loop."""
+async def guarded(made: Coroutine[Any, Any, None]) -> Exception | None:
+    """Return what a plugin raised: a task that raises SystemExit, say, would end the event loop.
+
+    What is no ``Exception`` comes as a ``RuntimeError`` that names it: it would end whoever raises it again.
+    """
     try:
         await made
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
         return error
+    except BaseException as error:  # noqa: BLE001  # whatever it is: the agent ends by signals, which are no exceptions
+        return RuntimeError(f"it raised {described(error)}")
     return None
 
 

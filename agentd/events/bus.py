@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from agentd.errors import described
-from agentd.events.envelope import LARGEST, Event, EventError, check_depth, check_given, check_names, new_id
+from agentd.events.envelope import LARGEST, Event, EventError, check_depth, check_given, check_names, new_id, sound
 from agentd.plugin import Clock, NotDurable
 from agentd.store.identity import Identity
 from agentd.store.journal import Journal, NotWritten
@@ -22,8 +22,8 @@ NAMED = 100
 REMEMBERED = 4096
 """Combinations of type, source and target whose JSON is remembered."""
 
-Hook = Callable[[Event], Event | None]
-"""Returns the event to use in the place of one; None drops it."""
+Hook = Callable[[Event, Callable[[Event], object]], Event | None]
+"""Returns the event to use in the place of one, which was checked by what is given with it; None drops it."""
 
 
 _encode = msgspec.json.encode
@@ -64,7 +64,7 @@ class Bus:
         """Take an event: it is written down soon, and sent to all sinks that want it. From any thread; never raises."""
         try:
             if self._hook is not None:
-                changed = self._hook(event)
+                changed = self._hook(event, self._check)
                 if changed is None:
                     return
                 event = changed
@@ -85,7 +85,7 @@ class Bus:
         """
         taken = []
         for given in events:
-            event = given if self._hook is None else self._hook(given)
+            event = given if self._hook is None else self._hook(given, self._check)
             if event is not None:
                 now = self._clock.time()
                 event.id = event.id or new_id(now)
@@ -99,6 +99,10 @@ class Bus:
             raise NotDurable(str(error)) from error
         return taken
 
+    def _check(self, event: Event) -> None:
+        """Raise something where an event is none that could be taken."""
+        self._head(event, event.source or "agentd")
+
     def _head(self, event: Event, source: str) -> bytes:
         """Return the envelope up to where its number belongs, the last of its ``meta``."""
         place = (event.type, source, event.target)
@@ -108,7 +112,7 @@ class Bus:
         timestamp = event.timestamp or self._clock.time()
         if event.id or event.timestamp:
             check_given(event)
-        payload = _encode(event.payload)
+        payload = sound("payload", event.payload, _encode(event.payload))
         if payload[:1] != b"{":
             raise EventError(f"payload: expected an object; found {type(event.payload).__name__}")
         check_depth("payload", payload)
@@ -143,7 +147,7 @@ class Bus:
         labels = given.get("labels")
         meta["labels"] = {**(labels if isinstance(labels, Mapping) else {}), **self._labels}
         meta.pop("seq", None)
-        encoded = _encode(meta)
+        encoded = sound("meta", meta, _encode(meta))
         check_depth("meta", encoded)
         return encoded[:-1] + b',"seq":'
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from agentd.config import SinkKeys
 from agentd.errors import described
-from agentd.events.bounded import Bounded, why
+from agentd.events.bounded import Bounded, guarded, why
 from agentd.events.condense import Condenser
 from agentd.events.dead import DeadLetters
 from agentd.events.envelope import Event, Record
@@ -85,14 +85,16 @@ class Delivery:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=within)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._sink.stop(), within)
+            await asyncio.wait_for(guarded(self._sink.stop()), within)
 
     async def reopen(self) -> None:
         """Let the sink open its files anew."""
         try:
-            await asyncio.wait_for(self._sink.reopen(), self._keys.timeout)
+            failure = await asyncio.wait_for(guarded(self._sink.reopen()), self._keys.timeout)
         except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
-            self._sink.log.warning("cannot open anew: %s", described(error))
+            failure = error
+        if failure is not None:
+            self._sink.log.warning("cannot open anew: %s", described(failure))
 
     def skip(self) -> int:
         """Give up all that waits, and go on with what comes; return how many events that are, wanted or not."""
@@ -156,7 +158,7 @@ class Delivery:
         while not self.started:
             try:
                 await self._calls.call(self._sink.start())
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+            except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
                 await self._look()
                 await self._failed(why(error), None, 0)
             else:
@@ -263,7 +265,7 @@ class Delivery:
             )
         except Reject as reject:
             rejected, reason = [record for record in sending if record.sound and record.id in reject.ids], str(reject)
-        except (Exception, SystemExit) as failure:  # noqa: BLE001  # a plugin's failure is its own
+        except Exception as failure:  # noqa: BLE001  # a plugin's failure is its own
             arrived, error = 0, why(failure)
             if broken := [record for record in sending if not record.sound]:  # no receiver would take these
                 arrived, sending, rejected, reason, error = len(broken), broken, broken, "it is no JSON", ""

@@ -81,7 +81,11 @@ class Flow:
         limits = Limits(int(size), settings.max_age, settings.memory)
         self._synchronised = timesync.synchronised()
         self._journal = Journal(
-            self._directory if settings.enabled else None, limits, who=who, synchronised=lambda: self._synchronised
+            self._directory if settings.enabled else None,
+            limits,
+            who=who,
+            synchronised=lambda: self._synchronised,
+            settle=self._settle,
         )
         self._journal.open()
         self._bus = Bus(
@@ -166,6 +170,16 @@ class Flow:
             error=journal.problem,
         )
 
+    def _settle(self) -> None:
+        """Take the state directory again, which somebody may have removed. Called in the journal's thread."""
+        if self._lock is None or not database.holds(self._lock, self._directory):
+            lock = database.lock(self._directory)
+            if self._lock is not None:
+                database.unlock(self._lock)
+            self._lock = lock
+        if identity.read(self._directory) is None:
+            identity.save(self._directory, self.journal.who)
+
     async def _watch(self) -> None:
         while True:
             try:
@@ -179,8 +193,12 @@ class Flow:
         self._synchronised = timesync.synchronised()
         journal = self.journal
         for aside in journal.asides():
+            file = aside.path and aside.path.name
+            if aside.salvaged is None:
+                self.say("journal.restored", file=file, reason=aside.reason)
+                continue
             counts = {name: len(rows) for name, rows in aside.salvaged.rows.items()}
-            self.say("journal.set_aside", file=aside.path.name, reason=aside.reason, salvaged=counts)
+            self.say("journal.set_aside", file=file, reason=aside.reason, salvaged=counts)
         for sink, number in journal.losses().items():
             if sink in self.deliveries:
                 self.deliveries[sink].dropped += number

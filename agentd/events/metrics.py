@@ -19,7 +19,8 @@ class EventMetrics:
     taken = counter("agentd_journal_events_total", "Events that were taken, to be written down and delivered.")
     refused = counter("agentd_events_refused_total", "Events of plugins that were left out because they were none.")
     dropped = counter(
-        "agentd_journal_events_dropped_total", "Events lost because nothing could be written down, and memory was full."
+        "agentd_journal_events_dropped_total",
+        "Events lost because too much waited to be written down, so that memory was full.",
     )
     broken = counter("agentd_journal_events_broken_total", "Events found damaged in the journal, and left out.")
     size = gauge("agentd_journal_size_bytes", "Room that events take in the journal's file, in bytes.")

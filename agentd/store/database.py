@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agentd.store.identity import LAST
@@ -42,6 +42,9 @@ ERRORS = (sqlite3.Error, UnicodeDecodeError)
 NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
 """What the disk or the machine refuses now, and may allow later; says nothing about the file."""
 
+
+LOG = 4 << 20
+"""Bytes of the write-ahead log, at most, after which it is written back. A transaction may make it longer."""
 
 COMPANIONS = ("-wal", "-shm")
 """Suffixes of the files that SQLite keeps beside a database."""
@@ -94,20 +97,30 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
+def holds(descriptor: int, directory: Path) -> bool:
+    """Say whether a lock that was taken still is that of the directory, which may have been made anew since."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(directory / "agent.lock"))
+    except FileNotFoundError:
+        return False
+
+
 def unlock(descriptor: int) -> None:
     """Let the state directory go."""
     os.close(descriptor)
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
+def connect(path: Path | None, log_size: int = LOG) -> sqlite3.Connection:
     """Open the database for writing, making or upgrading it where that is needed; None makes one in memory.
+
+    Its write-ahead log is written back when it has so many bytes, and made smaller again where it had more.
 
     Raises ``UnusableError`` for a file that has to be set aside, and ``sqlite3.Error`` or ``OSError`` where the disk
     does not let it be opened now.
     """
     connection = _open(str(path) if path else ":memory:")
     try:
-        _prepare(connection)
+        _prepare(connection, min(LOG, log_size))
     except ERRORS as error:
         connection.close()
         # What is asked here is right: an error without a code of its own says that the file is not what it claims.
@@ -142,14 +155,35 @@ def glance(path: Path) -> sqlite3.Connection:
 def begun(path: Path) -> bool:
     """Say whether there is a database, after finishing what a sudden end interrupted in ``replace``."""
     new = beside(path, ".new")
+    remove(beside(new, "-copy"))
     if not path.exists() and new.exists():
-        _put_in_place(new, path)
+        put_in_place(new, path)
     return path.exists() and path.stat().st_size > 0
 
 
 def beside(path: Path, suffix: str) -> Path:
     """Return the name of a file that belongs to a database."""
     return path.with_name(path.name + suffix)
+
+
+def places(path: Path) -> list[tuple[int, int] | None]:
+    """Return where a database and its write-ahead log are, as device and inode; None for what is not there."""
+    name = str(path)
+    return [_place(name), _place(f"{name}-wal")]
+
+
+def copy(connection: sqlite3.Connection, new: Path) -> None:
+    """Write all that a connection has into a new file, which has it on disk, or is not there, whatever happens."""
+    unfinished = beside(new, "-copy")
+    remove(unfinished)
+    try:
+        with contextlib.closing(_open(str(unfinished))) as target:
+            target.execute("PRAGMA journal_mode = MEMORY")  # there is nothing to go back to
+            connection.backup(target)
+        unfinished.rename(new)
+    except BaseException:
+        remove(unfinished)  # it may be what fills the disk
+        raise
 
 
 def remove(path: Path) -> None:
@@ -171,7 +205,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, log_size: int) -> None:
     _set_up(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -185,7 +219,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     # NORMAL could take back at a power cut what was acknowledged, and with group commit is no faster.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {4 << 20}")
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {max(16, log_size // page)}")
+    connection.execute(f"PRAGMA journal_size_limit = {log_size}")
     try:
         with transaction(connection):
             for script in VERSIONS[version:]:
@@ -215,6 +251,12 @@ def touch(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
 
 
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Write the write-ahead log back, and make it empty, as far as the disk and readers allow it now."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Do all of what is inside, or nothing."""
@@ -228,10 +270,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def replace(path: Path, new: Path) -> Path:
+def replace(path: Path, new: Path, companions: Sequence[str] = COMPANIONS) -> Path:
     """Put a new database, closed, in the place of one that cannot be used, and that aside; return where that is.
 
-    The name says when. Wherever this is interrupted, ``begun`` finishes it.
+    ``companions`` are those beside it that are its own. The name says when. Wherever this is interrupted, ``begun``
+    finishes it.
     """
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.{when}")
@@ -239,14 +282,15 @@ def replace(path: Path, new: Path) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{when}-{number}")
-    for suffix in ("", *COMPANIONS):  # first the file itself: from then on the new one counts
+    for suffix in ("", *companions):  # first the file itself: from then on the new one counts
         with contextlib.suppress(FileNotFoundError):
             beside(path, suffix).rename(beside(aside, suffix))
-    _put_in_place(new, path)
+    put_in_place(new, path)
     return aside
 
 
-def _put_in_place(new: Path, path: Path) -> None:
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a new database, closed, the name of one that is gone or of no use any more."""
     for suffix in COMPANIONS:  # SQLite would take another's write-ahead log for this one's
         beside(path, suffix).unlink(missing_ok=True)
     new.rename(path)
@@ -255,6 +299,14 @@ def _put_in_place(new: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _place(name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _claims_to_be_read_only(error: Exception, path: Path | None) -> bool:

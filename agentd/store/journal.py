@@ -15,7 +15,8 @@ from agentd.store import database, identity
 from agentd.store.file import Aside
 from agentd.store.reader import DeadLetter, Found, Reader, Wanted
 from agentd.store.retention import Limits, Retention
-from agentd.store.writer import Row, Writer
+from agentd.store.waiting import Row
+from agentd.store.writer import Writer
 
 CURSORS_EVERY = 0.25
 """Seconds between two times at which the places of sinks are written down. A crash repeats what came since."""
@@ -38,17 +39,20 @@ class Journal:
         *,
         who: identity.Identity,
         synchronised: Callable[[], bool | None] = lambda: None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without a directory all is kept in memory."""
+        """Without a directory all is kept in memory; ``settle`` is called when it may have been made anew."""
         self._directory = directory
-        self._who = who
+        self.who = who
+        """What belongs into the state directory as of the present journal."""
         size = limits.size if directory else limits.memory
         self._retention = Retention(size, limits.age, synchronised, self._count_losses)
         self._writer = Writer(
             directory / "journal.db" if directory else None,
-            memory=limits.memory,
+            limits=limits._replace(size=size),
             anew=self._begin_anew,
             found=self._found,
+            settle=settle,
             synchronised=synchronised,
             upkeep=self._retention.keep_up,
             changed=self._changed,
@@ -203,14 +207,12 @@ class Journal:
 
     def asides(self) -> list[Aside]:
         """Return the databases that were set aside since the last time that this was asked."""
-        found = []
-        while self._writer.file.aside:
-            found.append(self._writer.file.aside.pop(0))
-        return found
+        asides = self._writer.file.aside
+        return [asides.pop(0) for _ in range(len(asides))]
 
     @property
     def dropped(self) -> int:
-        """Events that were lost because there was no room in memory while nothing could be written down."""
+        """Events that were lost because there was no room in memory while they waited to be written down."""
         return self._writer.dropped
 
     @property
@@ -225,10 +227,8 @@ class Journal:
 
     def commit_durations(self) -> list[float]:
         """Return how many seconds each transaction took since the last time that this was asked."""
-        durations: list[float] = []
-        while self._writer.commits:
-            durations.append(self._writer.commits.popleft())
-        return durations
+        commits = self._writer.commits
+        return [commits.popleft() for _ in range(len(commits))]
 
     async def bury(self, sink: str, records: Iterable[Record], reason: str) -> None:
         """Keep events that a sink's receiver will never accept. Raises ``NotWritten``."""
@@ -257,8 +257,7 @@ class Journal:
     async def count_dead(self) -> dict[str, int]:
         """Return how many dead letters each sink has."""
         if self._dead is None:  # to count them is to read them all
-            counting: dict[str, int] = {}
-            self._dead = counting
+            self._dead = counting = dict[str, int]()
             counting |= await self._reader.count_dead()
             return counting
         return self._dead
@@ -306,10 +305,10 @@ class Journal:
 
     def _begin_anew(self, highest: int) -> None:
         """Number what follows above all that a lost journal may have given out. Called in the writer's thread."""
-        who = self._who.next_journal(highest)
+        who = self.who.next_journal(highest)
         if self._directory is not None and who.agent_id:
             identity.save(self._directory, who)
-        self._who = who
+        self.who = who
         with self._writer.lock:
             self._writer.next = max(self._writer.next, highest + 1, who.first + 1)
 

@@ -24,6 +24,7 @@ Wanted = Callable[[str, str], bool]
 """Says of a type and a source whether such events are wanted."""
 
 Answer = TypeVar("Answer")
+Other = TypeVar("Other")
 
 
 class Found(NamedTuple):
@@ -66,7 +67,11 @@ class Reader:
 
         def read() -> Found:
             durable = self._writer.durable
-            found = self._with_connection(ask, Found([], after))
+            found = self._with_connection(ask, None)
+            if found is None:
+                found = Found([], after)
+                if after < durable:  # what waits comes after what nobody can read now
+                    return found
             if found.reached == after and self._writer.problem:
                 rows = self._writer.waiting()
                 if self._writer.durable == durable:  # nothing came between that was asked for too early
@@ -125,7 +130,7 @@ class Reader:
     async def _in_thread(self, function: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
-    def _with_connection(self, ask: Callable[[sqlite3.Connection], Answer], otherwise: Answer) -> Answer:
+    def _with_connection(self, ask: Callable[[sqlite3.Connection], Answer], otherwise: Other) -> Answer | Other:
         """Ask the database; return something else where it does not answer."""
         file = self._writer.file
         try:
@@ -136,12 +141,12 @@ class Reader:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection = None
-                if not file.opened:
+                if not file.opened or file.moved:
                     return otherwise
                 self._opened = file.opened
                 self._connection = database.reader(file.path)
             return ask(self._connection)
-        except database.ERRORS as error:
+        except (*database.ERRORS, OSError) as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

@@ -34,9 +34,10 @@ class Limits(NamedTuple):
 
 
 def default_size(directory: Path) -> int:
-    """Return 5 % of the disk, at most 256 MiB."""
+    """Return 5 % of the disk, at most 256 MiB; of a small one, up to a quarter and 1 MiB."""
     status = os.statvfs(directory)
-    return int(min(256 << 20, max(1 << 20, status.f_blocks * status.f_frsize * 0.05)))
+    disk = status.f_blocks * status.f_frsize
+    return int(min(256 << 20, max(disk * 0.05, min(1 << 20, disk * 0.25))))
 
 
 class Retention:
@@ -89,7 +90,8 @@ class Retention:
                 connection.execute("DELETE FROM events WHERE seq <= ?", (bound,))
             self._gone(gone)
         if free > SPARE:
-            connection.execute(f"PRAGMA incremental_vacuum({8 * SPARE})").fetchall()
+            many = min(8 * SPARE, max(16, self._size // 16 // page))  # each of them may go through the log
+            connection.execute(f"PRAGMA incremental_vacuum({many})").fetchall()
         return bool(gone) or free > SPARE
 
     def _thin_out_dead_letters(self, connection: sqlite3.Connection) -> bool:

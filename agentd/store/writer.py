@@ -9,39 +9,36 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from zlib import crc32
 
 from agentd.store import database
 from agentd.store.file import File
+from agentd.store.retention import Limits
+from agentd.store.waiting import ROW, Job, Row, renumbered, size, take
 
 log = logging.getLogger(__name__)
 
 LINGER = 0.01
 """Seconds for which what was emitted waits for more, so that one flush of the disk serves all."""
 
+LOOK_EVERY = 2.0
+"""Seconds between two looks at whether the file still is where it was, while no events come."""
+
 UPKEEP_EVERY, IDLE_UPKEEP_EVERY = 1.0, 60.0
 """Seconds between two looks at what is too much: while events come, and while none do."""
 
-RETRY = (0.5, 30.0)
+PART = 8
+"""What part of its size the journal may grow by before it is looked for what is too much: one in so many. A transaction
+has no more than that, nor has the write-ahead log for long: all has to fit onto a small disk."""
+
+RETRY = (0.5, 3.0)
 """Seconds between two attempts to write to a disk that refuses: at first, and at last."""
 
 INSERT = "INSERT INTO events (seq, type, source, stored, crc, data) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-ROW = 200
-"""Bytes that an event takes in memory beside its envelope."""
-
-Row = tuple[int, str, str, bytes]
-"""An event to be written down: number, type, source, envelope. A named tuple would take as long to make as all else."""
-
-
-class Job(NamedTuple):
-    """Something to be done in a transaction, with events of its own, and who waits for it."""
-
-    work: Callable[[sqlite3.Connection], object]
-    rows: Sequence[Row]
-    done: "asyncio.Future[object] | None"
+class MovedError(OSError):
+    """The file of the open connection is no longer at its name: what is written would be lost."""
 
 
 class Writer:
@@ -51,18 +48,20 @@ class Writer:
         self,
         path: Path | None,
         *,
-        memory: int,
+        limits: Limits,
         anew: Callable[[int], None],
         found: Callable[[sqlite3.Connection], None],
+        settle: Callable[[], None],
         synchronised: Callable[[], bool | None],
         upkeep: Callable[[sqlite3.Connection], bool],
         changed: Callable[[], None],
     ) -> None:
         """``anew`` is called with the highest number that a lost journal had, before the new one takes any; ``found``
-        with each database that was opened; ``upkeep`` from time to time, and says whether there is more of it to do;
+        with each database that was opened; ``settle`` when its directory may have been made anew;
+        ``upkeep`` from time to time, and says whether there is more of it to do;
         ``changed`` on the event loop when something was written, or could not be.
         """
-        self.file = File(path, anew, self._use)
+        self.file = File(path, limits.size // PART, anew, self._use, settle)
         self.durable = 0
         """The highest number that was written down."""
         self.next = 1
@@ -73,7 +72,9 @@ class Writer:
         """Events for which there was no room in memory."""
         self.commits: deque[float] = deque(maxlen=10_000)
         """Seconds that the last transactions took; whoever tells of them takes them away."""
-        self._memory = memory
+        self._memory = limits.memory
+        self._part = limits.size // PART if path is not None else limits.memory
+        self._since_upkeep = 0
         self._found = found
         self._synchronised = synchronised
         self._upkeep = upkeep
@@ -81,13 +82,13 @@ class Writer:
         self.loop = asyncio.get_running_loop()
         self._ready = threading.Condition(threading.Lock())
         self._rows: deque[Row] = deque()
-        self._jobs: list[Job] = []
+        self._jobs: deque[Job] = deque()
         self._bytes = 0
         self._writing: Sequence[Row] = ()
         self._idle = False
         self._told = False
         self._closing = self._ended = False
-        self._due = 0.0
+        self._due = self._look = 0.0
         self._thread = threading.Thread(target=self._run, name="agentd-journal", daemon=True)
 
     def open(self) -> None:
@@ -180,7 +181,11 @@ class Writer:
             if self._closing and not self._writing and not jobs:
                 break
             try:
-                self._write(self.file.connection or self.file.open(), jobs)
+                try:
+                    connection = None if self.problem else self.file.connection
+                    self._write(connection or self.file.ready(), jobs)
+                except MovedError:
+                    self._write(self.file.ready(), jobs)
             except Exception as error:  # noqa: BLE001  # whatever it is, this thread goes on
                 self._refused(jobs, error)
                 if self._closing:
@@ -191,12 +196,21 @@ class Writer:
                 wait = RETRY[0]
         with self._ready:
             self._ended = True
-            jobs, self._jobs = self._jobs, []
+            jobs = self._abandoned()
         self._tell([(job, sqlite3.OperationalError("the journal is closed")) for job in jobs])
         if self._rows:
             log.error("journal: %d events could not be written down", len(self._rows))
-        with contextlib.suppress(sqlite3.Error):
+        try:
+            if self.file.moved:
+                self.file.ready()
             self.file.close()
+        except Exception as error:  # noqa: BLE001  # there is nothing left to do but to say so
+            log.error("journal: cannot be closed as it should: %s", error)
+
+    def _abandoned(self) -> list[Job]:
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        return jobs
 
     def _take(self) -> list[Job]:
         """Wait until there is something to do, and take it: events into ``_writing``. Nothing is taken at the end."""
@@ -205,25 +219,35 @@ class Writer:
             with self._ready:
                 if not self._urgent():
                     self._idle = True
-                    self._ready.wait(max(0.0, self._due - time.monotonic()))
+                    self._ready.wait(max(0.0, min(self._look, self._due) - time.monotonic()))
                     self._idle = False
                 if self._rows and not self._jobs and not self._closing:
                     self._ready.wait(LINGER)  # a job ends it
                 if self._urgent():
-                    self._writing, self._rows, self._bytes = self._rows, deque(), 0
-                    jobs, self._jobs = self._jobs, []
+                    if self._bytes + sum(size(job.rows) for job in self._jobs) <= self._part:
+                        self._writing, self._rows, self._bytes = self._rows, deque(), 0
+                        return self._abandoned()
+                    self._writing, jobs = take(self._rows, self._jobs, self._part)
+                    self._bytes -= size(self._writing)
                     return jobs
 
     def _urgent(self) -> bool:
         return bool(self._rows or self._jobs or self._closing or self.problem)
 
     def _keep_up(self) -> None:
-        if self.file.connection is None or self.problem or time.monotonic() < self._due:
+        now = time.monotonic()
+        if self.file.connection is None or self.problem or now < min(self._look, self._due):
             return
         more = False
         try:
+            self.file.ready()
+            self._look = now + LOOK_EVERY
+            if now < self._due:
+                return
             with self.file.using:
                 more = self._upkeep(self.file.connection)
+            self.file.shorten()
+            self._since_upkeep = 0
         except Exception as error:  # noqa: BLE001  # as in _run
             self._refused([], error)
         self._due = time.monotonic() + (0.0 if more else IDLE_UPKEEP_EVERY)
@@ -240,9 +264,12 @@ class Writer:
                 INSERT, [(seq, type_, source, stored, crc32(data), data) for seq, type_, source, data in everything]
             )
             results = [job.work(connection) for job in jobs]
+            if self.file.moved:
+                raise MovedError(f"{self.file.path} was removed or replaced just now")
         now = time.monotonic()
         self.commits.append(now - began)
-        self._due = min(self._due, now + UPKEEP_EVERY)
+        self._since_upkeep += size(everything)
+        self._due = min(self._due, now + (UPKEEP_EVERY if self._since_upkeep < self._part else 0.0))
         if self.problem:
             log.warning("journal: it can be written to again")
         with self._ready:
@@ -254,17 +281,19 @@ class Writer:
 
     def _refused(self, jobs: list[Job], error: Exception) -> None:
         try:
-            if isinstance(error, database.ERRORS) and self.file.path is not None:
+            if isinstance(error, database.ERRORS) and self.file.path is not None and not self.file.moved:
                 if database.damaged(error):
                     self.file.set_aside(f"it is damaged: {error}")
                 elif database.code(error) != sqlite3.SQLITE_FULL:
                     self.file.close()  # one that was opened while it could only be read stays so
+                elif self.file.connection is not None:
+                    database.checkpoint(self.file.connection)  # the log is what may become smaller
         except Exception as further:  # noqa: BLE001  # as in _run
             error = further
         self._complain(error)
         with self._ready:
             self._rows.extendleft(reversed(self._writing))
-            self._bytes += sum(len(row[3]) + ROW for row in self._writing)
+            self._bytes += size(self._writing)
             self._writing = ()
             self._trim()
         self._tell([(job, error) for job in jobs])
@@ -285,7 +314,7 @@ class Writer:
         due = time.monotonic() + seconds
         while not self._closing and time.monotonic() < due and self.problem:
             with self._ready:
-                jobs, self._jobs = self._jobs, []  # who waits for the disk now waits in vain
+                jobs = self._abandoned()  # who waits for the disk now waits in vain
                 if not jobs:
                     self._ready.wait(min(0.1, seconds))
             if jobs:
@@ -299,7 +328,7 @@ class Writer:
             rows = [*self._writing, *self._rows]
             by = self.durable + 1 - rows[0][0] if rows else 0
             if by > 0:
-                self._writing, self._rows = (), deque(_renumbered(row, row[0] + by) for row in rows)
+                self._writing, self._rows = (), deque(renumbered(row, row[0] + by) for row in rows)
                 self.next += by
             self.next = max(self.next, self.durable + 1)
         self._found(connection)
@@ -319,8 +348,3 @@ class Writer:
 
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self.loop.call_soon_threadsafe(told)
-
-
-def _renumbered(row: Row, seq: int) -> Row:
-    _, type_, source, data = row
-    return seq, type_, source, data[: data.rindex(b":")] + b":%d}}" % seq

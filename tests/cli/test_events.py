@@ -105,6 +105,14 @@ def test_what_the_agent_does_not_understand(story):
     assert result.stderr.startswith("agentd: since: expected seconds since 1970, or how long ago")
 
 
+@pytest.mark.parametrize("arguments", [("events", "--since"), ("events", "--type"), ("sinks", "dead")])
+def test_bytes_that_are_no_text(story, arguments):
+    """An argument that is no UTF-8 is refused as such."""
+    result = story.run(*arguments, "\udcff")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "agentd: expected UTF-8; found '\\udcff'\n"
+
+
 def test_more_than_a_page(start_here):
     """More events than the agent tells at once are asked for page by page: none is missing, none is twice."""
     here = start_here()

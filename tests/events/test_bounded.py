@@ -14,11 +14,13 @@ async def fails(error):
 
 
 async def test_what_a_sink_raises():
-    """What the sink raises is raised, SystemExit too; one that cancels itself has failed."""
+    """What the sink raises is raised, what would end more than the call as an error that names it."""
     calls = Bounded(1.0)
     await calls.call(asyncio.sleep(0))
-    for error in (ValueError("x"), SystemExit(3)):
-        with pytest.raises(type(error)):
+    with pytest.raises(ValueError, match="x"):
+        await calls.call(fails(ValueError("x")))
+    for error in (SystemExit(3), KeyboardInterrupt("3"), GeneratorExit("3"), BaseException("3")):
+        with pytest.raises(RuntimeError, match=f"it raised {type(error).__name__}: 3"):
             await calls.call(fails(error))
     with pytest.raises(RuntimeError, match="cancelled itself"):
         await calls.call(fails(asyncio.CancelledError()))

@@ -88,6 +88,31 @@ def test_an_envelope_is_what_msgspec_would_write(type, source, target, id, paylo
     assert record.event.meta["seq"] == 1
 
 
+@pytest.mark.parametrize("field", ["payload", "meta"])
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a":\n 1,\r\n"b" : [2]}', {"a": 1, "b": [2]}), (b'"\\n"', "\n"), (b" 5 ", 5), ('"ä"'.encode(), "ä"),
+        (b"", None), (b"{", None), (b"}", None), (b'1,"y":2}}\n{', None), (b'"\n"', None), (b'"\xff"', None),
+        (b"NaN", None), (b"1e999", None), (b'"\\ud800"', None), (b"[" * 5000, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapped", [lambda raw: raw, lambda raw: [{"y": raw}]], ids=["flat", "within"])
+async def test_raw_json_becomes_one_sound_line(field, raw, value, wrapped):
+    """JSON that somebody has encoded before is taken, without its line breaks; what is none is refused as such."""
+    bus, journal = make()
+    event = Event(type="a.b", **{field: {"x": wrapped(msgspec.Raw(raw))}})
+    bus.emit(event)
+    if value is None:
+        assert journal.taken == []
+        with pytest.raises(EventError, match=f"^{field}"):
+            await bus.commit([event])
+        return
+    (record,) = journal.taken
+    assert not {b"\n"[0], b"\r"[0]}.intersection(record.json)
+    assert msgspec.json.decode(record.json)[field]["x"] == wrapped(value)
+
+
 class Kind(enum.StrEnum):
     SEQ = "seq"
 
@@ -188,7 +213,7 @@ def test_a_problem_is_named_once(caplog):
 async def test_a_hook_sees_changes_and_drops(caplog):
     """A hook's event takes the place of the one given; None drops it, and a failure costs that event alone."""
 
-    def hook(event):
+    def hook(event, check):
         if event.type == "bad":
             raise RuntimeError("hook")
         return None if event.type == "drop" else Event(type=event.type, payload={"seen": True})

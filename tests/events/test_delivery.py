@@ -6,7 +6,6 @@ import logging
 import tracemalloc
 from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 
 from agentd.config import SinkKeys
@@ -171,11 +170,11 @@ async def test_too_many_accepted_are_all(tmp_path):
 
 
 async def test_whatever_is_raised_is_tried_again(tmp_path, caplog):
-    """Any error, SystemExit and a cancellation of its own included, only delays; the log names it once."""
+    """Any error, what is no Exception and a cancellation of its own included, only delays; the log names it once."""
     async with opened(tmp_path) as world:
         await world.emit(1)
         sink = Scripted(
-            OSError("no route"), SystemExit(3), KeyError("x"), asyncio.CancelledError(), OSError("no route")
+            OSError("no route"), SystemExit(3), BaseException("x"), asyncio.CancelledError(), KeyboardInterrupt()
         )
         with caplog.at_level(logging.INFO, "agentd"):
             world.add(sink)
@@ -322,10 +321,10 @@ async def test_repeats_are_folded(tmp_path):
 
 
 async def test_an_envelope_that_is_none_is_set_aside(tmp_path):
-    """What no receiver could understand, as a plugin can make it by handing in raw JSON, holds up nothing."""
+    """What no receiver could understand, as an older agent may have written it down, holds up nothing."""
     async with opened(tmp_path) as world:
         await world.emit(1)
-        world.bus.emit(Event(type="test.raw", source="test", payload={"n": msgspec.Raw(b"{broken")}))
+        world.journal.append("test.raw", "test", b'{"id":"x","type":"test.raw","payload":{"n":{broken},"meta":{"seq":')
         await world.emit(2)
         sink = Scripted()
         made = world.add(sink)
@@ -338,7 +337,7 @@ async def test_an_envelope_that_is_none_is_none_of_those_that_a_sink_names(tmp_p
     """What nobody can understand holds up neither a sink that refuses others, nor one whose events are folded."""
     async with opened(tmp_path) as world:
         await world.emit(1)
-        world.bus.emit(Event(type="test.raw", source="test", payload={"n": msgspec.Raw(b"{broken")}))
+        world.journal.append("test.raw", "test", b'{"id":"x","type":"test.raw","payload":{"n":{broken},"meta":{"seq":')
         await world.emit(2)
 
         class Careful(Sink[Config]):
@@ -432,6 +431,24 @@ async def test_a_sink_that_never_started_can_skip(tmp_path):
         world.add(sink)
         await world.emit(4)
         await until(lambda: sink.arrived == [4])
+
+
+async def test_nothing_that_a_sink_raises_ends_the_agent(tmp_path, caplog):
+    """Whatever a sink raises when it is to open its files anew, or to stop, costs nobody else anything."""
+
+    class Leaves(Scripted):
+        async def reopen(self):
+            raise SystemExit(3)
+
+        async def stop(self):
+            raise KeyboardInterrupt
+
+    async with opened(tmp_path) as world:
+        made = world.add(Leaves())
+        await made.reopen()
+        assert "cannot open anew: RuntimeError: it raised SystemExit: 3" in caplog.text
+        await made.stop(1.0)
+        assert made.status().state == "stopped"
 
 
 async def test_reopening_reaches_the_sink(tmp_path):

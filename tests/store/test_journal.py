@@ -17,10 +17,10 @@ import pytest
 from agentd.events.bus import Bus
 from agentd.events.envelope import Event, Record
 from agentd.plugin import NotDurable
-from agentd.store import database, identity
+from agentd.store import database, identity, writer
 from agentd.store.identity import GENERATION
 from agentd.store.journal import Journal
-from agentd.store.retention import Limits
+from agentd.store.retention import Limits, default_size
 
 LIMITS = Limits(size=64 << 20, age=1e9, memory=4 << 20)
 
@@ -325,6 +325,53 @@ async def test_a_start_on_a_full_disk(lab, disk):
     (disk / "filling").unlink()
     await lab.until(lambda: not journal.problem)
     assert [record.seq for record in await lab.records(journal)] == list(range(1, 62))
+
+
+async def test_a_small_disk_is_never_full(lab, disk):
+    """With the size that a small disk gives, the journal stays within it, whatever comes: commits, bursts, readers."""
+    limits = Limits(default_size(disk), 1e9, 16 << 20)
+    journal = await lab.open(disk, limits)
+    read = asyncio.create_task(forever(journal))
+    for start in range(0, 1500, 100):
+        await asyncio.gather(*(commit_large(journal, number) for number in range(start, start + 100)))
+        assert journal.problem == ""
+    lab.emit(journal, *range(5000), size=2000)  # more than the disk has
+    await lab.commit(journal, 5000)
+    read.cancel()
+    assert journal.dropped == 0
+    used = sum(path.stat().st_size for path in disk.iterdir())
+    assert used < 2 << 20
+    assert (await lab.numbers(journal))[-100:] == list(range(4901, 5001))
+    journal = await lab.open(disk, limits)
+    assert (await lab.numbers(journal))[-1] == 5000
+
+
+async def commit_large(journal, number):
+    event = Event(type="test.number", payload={"n": number, "filling": "x" * 2000})
+    await Bus(journal, identity.Identity("some")).commit([event])
+
+
+async def forever(journal):
+    """Read from the beginning, again and again."""
+    while True:
+        after = 0
+        while (found := await journal.read(after)).reached > after:
+            after = found.reached
+
+
+async def test_a_long_time_without_a_disk_ends_soon(lab, disk, monkeypatch):
+    """However long nothing could be written, it is tried every few seconds, and all that waited is written in parts."""
+    assert writer.RETRY[1] <= 5
+    monkeypatch.setattr(writer, "RETRY", (0.01, 0.02))
+    journal = await lab.open(disk, Limits(1 << 20, 1e9, 16 << 20))
+    await lab.commit(journal, 0)
+    fill(disk)
+    lab.emit(journal, *range(1, 4000), size=2000)  # more than the disk has when it is empty
+    await lab.until(lambda: journal.problem)
+    (disk / "filling").unlink()
+    await lab.until(lambda: not journal.problem and journal._writer.durable == 4000)
+    assert journal.dropped == 0
+    assert (await lab.numbers(journal))[-100:] == list(range(3900, 4000))
 
 
 async def test_a_disk_that_becomes_read_only(lab, disk):

@@ -1,7 +1,9 @@
 """What goes when the journal is too large or its events too old."""
 
 import asyncio
+import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,6 +143,9 @@ async def test_what_a_sink_lost_is_counted(lab):
     assert journal.losses() == {}
 
 
-def test_the_size_by_default(tmp_path):
-    """It is a part of the disk, and at most 256 MiB."""
+def test_the_size_by_default(tmp_path, monkeypatch):
+    """It is a part of the disk, at most 256 MiB, and of a small disk more than a twentieth, but at most a quarter."""
     assert 1 << 20 <= default_size(tmp_path) <= 256 << 20
+    for disk, size in ((1 << 20, 1 << 18), (4 << 20, 1 << 20), (16 << 20, 1 << 20), (100 << 20, 5 << 20)):
+        monkeypatch.setattr(os, "statvfs", lambda _, disk=disk: SimpleNamespace(f_blocks=disk >> 12, f_frsize=4096))
+        assert default_size(tmp_path) == size

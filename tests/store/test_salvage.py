@@ -160,10 +160,10 @@ async def test_nothing_is_lost_when_setting_aside_fails(lab, monkeypatch):
     connection.close()
     real, full = database.connect, [True]
 
-    def connect(name):
+    def connect(name, *more):
         if full and name.name.endswith(".new"):
             raise sqlite3.OperationalError("database or disk is full")
-        return real(name)
+        return real(name, *more)
 
     monkeypatch.setattr(module.database, "connect", connect)
     journal = await lab.open()

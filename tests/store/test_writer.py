@@ -4,10 +4,14 @@ import asyncio
 import sqlite3
 import threading
 import time
+from collections import deque
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentd.plugin import NotDurable
+from agentd.store import waiting
 from agentd.store import writer as module
 from agentd.store.retention import Limits
 
@@ -121,3 +125,29 @@ async def test_another_process_that_holds_the_database(lab):
     shell.close()
     await lab.until(lambda: not journal.problem and journal.last == 3)
     assert await lab.numbers(journal) == [0, 2]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 900)), max_size=30), st.integers(1, 3000))
+def test_what_is_taken_first_has_the_lowest_numbers(made, most):
+    """Whatever part is taken, nothing that is left has a lower number, and at most one is beyond the bound."""
+    rows, jobs, number = deque(), deque(), 0
+    for many, length in made:  # an emitted event, or a job with several, or none
+        new = [(number + at, "a", "b", b"x" * length) for at in range(many if many >= 0 else 1)]
+        number += len(new)
+        if many < 0:
+            rows.extend(new)
+        else:
+            jobs.append(waiting.Job(lambda _: None, new, None))
+    every = sorted([*rows, *(row for job in jobs for row in job.rows)])
+    found, work = [], []
+    while rows or jobs:
+        first, done = waiting.take(rows, jobs, most)
+        part = sorted([*first, *(row for job in done for row in job.rows)])
+        assert first or done
+        last = len(done[-1].rows) if done and done[-1].rows and done[-1].rows[-1] == part[-1] else 1
+        assert waiting.size(part[:-last]) < most
+        found += part
+        work += done
+    assert found == every
+    assert [job.rows for job in work if job.rows] == sorted(job.rows for job in work if job.rows)

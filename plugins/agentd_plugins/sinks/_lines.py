@@ -48,15 +48,25 @@ class Lines:
         try:
             self._descriptor = os.open(self.path, FLAGS | os.O_NONBLOCK)  # that of a pipe would wait for a reader
         except FileNotFoundError:
-            mode = int(self.config.mode, 8)
-            self._descriptor = os.open(self.path, FLAGS | os.O_CREAT | os.O_EXCL, mode)
-            os.fchmod(self._descriptor, mode)  # whatever the umask says
-            sync_folder(self.path.parent)
+            self._descriptor = self._made()
         try:
             self._claim()
         except BaseException:
             self.close()
             raise
+
+    def _made(self) -> int:
+        mode = int(self.config.mode, 8)
+        path = Path(os.path.realpath(self.path))  # it may be a link to what is not there yet
+        try:
+            descriptor = os.open(path, FLAGS | os.O_CREAT | os.O_EXCL, mode)
+        except FileNotFoundError as error:
+            if not self.path.is_symlink():
+                raise
+            raise FileNotFoundError(error.errno, f"it is a link to {path}, whose folder is not there") from None
+        os.fchmod(descriptor, mode)  # whatever the umask says
+        sync_folder(path.parent)
+        return descriptor
 
     def _claim(self) -> None:
         status = os.fstat(self._descriptor)

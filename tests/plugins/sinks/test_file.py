@@ -468,6 +468,18 @@ async def test_end_makes_safe_what_was_written(make, monkeypatch):
     assert len(calls) == 1
 
 
+async def test_link_to_what_is_not_there_yet(make, tmp_path):
+    """The file that a link leads to is made; where its folder is not there, that is said, until it is."""
+    (tmp_path / "events.jsonl").symlink_to(tmp_path / "disk" / "real.jsonl")
+    with pytest.raises(FileNotFoundError, match=r"a link to .*/disk/real\.jsonl, whose folder is not there"):
+        await make()
+    (tmp_path / "disk").mkdir()
+    sink = await make()
+    await sink.send(records(1, 2))
+    assert ids((tmp_path / "disk" / "real.jsonl").read_bytes()) == [1, 2]
+    assert (tmp_path / "disk" / "real.jsonl").stat().st_mode & 0o777 == 0o640
+
+
 async def test_folder_that_cannot_be_made(make, tmp_path):
     """A path below a file makes the start fail with the reason, and a later try works when that file is gone."""
     (tmp_path / "file").write_text("")
