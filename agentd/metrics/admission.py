@@ -23,6 +23,8 @@ _KINDS: tuple[Kind, ...] = ("counter", "gauge", "unknown", "histogram", "summary
 _DISTRIBUTIONS = frozenset({"histogram", "summary"})
 _FAMILIES: frozenset[type] = frozenset({Family})
 _FLOATS: frozenset[type] = frozenset({float})
+_STRINGS: frozenset[type] = frozenset({str})
+_TUPLES: frozenset[type] = frozenset({tuple})
 _VAIN_LIMIT = 1000
 """Items without a sample after which a collector that never ends is stopped all the same."""
 
@@ -45,8 +47,12 @@ class Admission:
         """
         if type(returned) is Frame:
             values = list(returned.values)
-            if returned.layout is self._filled and _FLOATS.issuperset(map(type, values)):
-                return Frame(self._layout, values), []
+            if _FLOATS.issuperset(map(type, values)):
+                if returned.layout is self._filled:
+                    return Frame(self._layout, values), []
+                if is_sound(returned.layout, self._max_series):
+                    self._filled = self._layout = returned.layout
+                    return Frame(self._layout, values), []
         elif not isinstance(returned, Iterable) or isinstance(returned, str | bytes | bytearray | Mapping | Family):
             raise TypeError(f"expected a list of families, found {short(returned)}")
         elif self._plain:
@@ -226,6 +232,29 @@ class Admission:
 
     def _reject(self, reason: str, subject: str, why: str) -> None:
         self._rejections.append(Rejection(reason, subject, why))
+
+
+def is_sound(layout: Layout, max_series: int) -> bool:
+    """Say whether there is nothing to object to in a layout, of plain samples. Where this says no, a closer look may
+    still find nothing: this one is for many series, of which each costs little.
+    """
+    parts = layout.parts()
+    if layout.series > max_series:
+        return False
+    for (name, kind, text, labels), keys in parts:
+        if type(labels) is not tuple or not _STRINGS.issuperset(map(type, (name, kind, text, *labels))):
+            return False
+        if kind not in _KINDS or kind in _DISTRIBUTIONS or not _NAME.fullmatch(name) or not keys:
+            return False
+        if not all(map(_LABEL.fullmatch, labels)) or len(set(labels)) != len(labels):
+            return False
+        if not _TUPLES.issuperset(map(type, keys)) or set(map(len, keys)) != {len(labels)}:
+            return False
+        texts: set[Any] = set(chain.from_iterable(keys)) - {None}
+        # An empty text is the same as none: only then might two different keys be one series.
+        if "" in texts or not _STRINGS.issuperset(map(type, texts)) or _SURROGATE.search("".join(texts)):
+            return False
+    return len({name for (name, *_), _ in parts}) == len(parts)
 
 
 def _text(value: Any) -> str | None:

@@ -5,7 +5,7 @@ from itertools import chain
 
 import msgspec
 
-from agentd.metrics.family import Family, Labels
+from agentd.metrics.family import Family, Kind, Labels
 
 _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 
@@ -55,6 +55,12 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
             if suffixed:
                 taken.update(suffixed)
     return list(families.values()), rejections
+
+
+def are_apart(names: Iterable[tuple[str, Kind]]) -> bool:
+    """Say whether families of these names and kinds can stand side by side as they are."""
+    taken = [name + suffix for name, kind in names for suffix in ("", *_SUFFIXES.get(kind, ()))]
+    return len(set(taken)) == len(taken)
 
 
 def merge(first: Family, others: Sequence[Family]) -> list[Rejection]:

@@ -20,7 +20,7 @@ try:
 except ImportError:  # there are no wheels for this machine
     import gzip as _gzip  # type: ignore[no-redef]
 
-from agentd.metrics.family import Family, Histogram, Labels, Summary
+from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary
 from agentd.metrics.frame import Frame, Layout
 
 Format = Literal["text", "openmetrics"]
@@ -66,6 +66,10 @@ _SERIES = {
 """By kind, the endings of the names that are a family's own in OpenMetrics."""
 
 
+_Head = tuple[str, Kind, str, tuple[str, ...]]
+"""A family's name, kind, help and label names."""
+
+
 class Renderer:
     """Renders families in one format with one set of additional labels, and remembers their prefixes."""
 
@@ -100,7 +104,7 @@ class Renderer:
         values = families.values if isinstance(families, Frame) else _values(families)
         numbers = plan.numbers(values) if plan is not None else None
         if plan is None or numbers is None:
-            plan = yield from self._plan(families)
+            plan = yield from self._plan(families, values)
             numbers = plan.numbers(values) or []
             if layout is not None:
                 self._plans[layout] = plan
@@ -111,27 +115,30 @@ class Renderer:
             yield block if start else block[1:]  # each sample begins by ending the line before it
         yield (b"\n" if numbers else b"") + (b"# EOF\n" if self._format == "openmetrics" else b"")
 
-    def _plan(self, families: Sequence[Family]) -> Generator[bytes, None, "_Plan"]:
+    def _plan(self, families: Sequence[Family], values: Sequence[Any]) -> Generator[bytes, None, "_Plan"]:
         """Put together the prefixes of all samples, learning those that are new and giving way now and then."""
         self._rendering += 1
         rendering = self._rendering
-        names = {family.name + suffix for family in families for suffix in _SERIES.get(family.kind, ("",))}
+        layout = families.layout if isinstance(families, Frame) else Layout(families)
+        names = {name + suffix for (name, kind, *_), _ in layout.parts() for suffix in _SERIES.get(kind, ("",))}
         prefixes: list[bytes] = []
         distributions: dict[int, list[_Flat]] = {}
         place = 0
-        for index, family in enumerate(families):
-            if not family.samples:
+        for index, (head, labels) in enumerate(layout.parts()):
+            if not labels:
                 continue
-            entry = self._entries.get(family.name)
-            if entry is None or not entry.fits(family, names):
-                entry = self._entries[family.name] = _Entry(family, names, self._labels, self._format)
+            name, kind, *_ = head
+            entry = self._entries.get(name)
+            if entry is None or not entry.fits(head, names):
+                entry = self._entries[name] = _Entry(head, names, self._labels, self._format)
             entry.used = rendering
-            keys: list[Any] = list(family.samples)
-            if family.kind in ("histogram", "summary"):
-                flat = {place + nth: _flattened(sample) for nth, sample in enumerate(family.samples.items())}
+            keys: list[Any] = labels
+            if kind in ("histogram", "summary"):
+                told = values[place : place + len(labels)]
+                flat = {place + nth: _flattened(sample) for nth, sample in enumerate(zip(labels, told, strict=True))}
                 distributions |= flat
                 keys = list(chain.from_iterable(flat.values()))
-            place += len(family.samples)
+            place += len(labels)
             prefixes += entry.prefixes if keys == entry.keys else (yield from entry.learn(keys))
             if index % FAMILIES == 0:
                 yield b""
@@ -173,17 +180,18 @@ class _Entry:
 
     __slots__ = ("_base", "_clash", "_extra", "_heading", "_name", "_of", "keys", "prefixes", "used")
 
-    def __init__(self, family: Family, names: Container[str], extra: Mapping[str, str], format_: Format) -> None:
-        self._of = (family.kind, family.help, family.label_names)
-        self._name = family.name
-        own = (*family.label_names, _BOUND.get(family.kind))
-        self._extra = [f'{name}="{_escaped(text)}"' for name, text in extra.items() if name not in own]
+    def __init__(self, head: _Head, names: Container[str], extra: Mapping[str, str], format_: Format) -> None:
+        name, kind_, help_, labels = head
+        self._of = (kind_, help_, labels)
+        self._name = name
+        own = (*labels, _BOUND.get(kind_))
+        self._extra = [f'{each}="{_escaped(text)}"' for each, text in extra.items() if each not in own]
         # In OpenMetrics the family of a counter is named without _total. A counter that has another name, or whose
         # family would then claim the name of other series, is of unknown kind: its series keep the names they have.
-        counter = format_ == "openmetrics" and family.kind == "counter"
-        self._base = family.name.removesuffix("_total") if counter and family.name.endswith("_total") else ""
+        counter = format_ == "openmetrics" and kind_ == "counter"
+        self._base = name.removesuffix("_total") if counter and name.endswith("_total") else ""
         self._clash = self._clashes(names)
-        shown, kind, text = family.name, str(family.kind), family.help.replace("\\", r"\\").replace("\n", r"\n")
+        shown, kind, text = name, str(kind_), help_.replace("\\", r"\\").replace("\n", r"\n")
         if format_ == "openmetrics":
             text = text.replace('"', r"\"")  # the older format does not know this escape
             if counter and (self._clash or not self._base):
@@ -197,11 +205,9 @@ class _Entry:
         self.prefixes: list[bytes] = []
         self.used = 0
 
-    def fits(self, family: Family, names: Container[str]) -> bool:
+    def fits(self, head: _Head, names: Container[str]) -> bool:
         """Say whether the heading is that of this family, among families of these names."""
-        return self._of == (family.kind, family.help, family.label_names) and (
-            not self._base or self._clash == self._clashes(names)
-        )
+        return self._of == head[1:] and (not self._base or self._clash == self._clashes(names))
 
     def _clashes(self, names: Container[str]) -> bool:
         return self._base in names or f"{self._base}_created" in names

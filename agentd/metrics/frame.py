@@ -10,7 +10,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, overload
 
-from agentd.metrics.family import Family, Value
+from agentd.metrics.family import Family, Kind, Labels, Value
 
 _head: Callable[[Family], Any] = attrgetter("name", "kind", "help", "label_names")
 _samples: Callable[[Family], Any] = attrgetter("samples")
@@ -33,8 +33,24 @@ class Layout:
         self.series = sum(map(len, self._keys))
         """How many samples there are."""
 
+    @classmethod
+    def joined(cls, layouts: Iterable["Layout"]) -> "Layout":
+        """Return the layout of answers of which one follows the other. No two may have families of one name."""
+        joined = cls()
+        for head, keys in chain.from_iterable(layout.parts() for layout in layouts):
+            joined._heads.append(head)
+            joined._keys.append(keys)
+            joined.series += len(keys)
+        return joined
+
     def __len__(self) -> int:
         return len(self._heads)
+
+    def parts(self) -> list[tuple[tuple[str, Kind, str, tuple[str, ...]], list[Labels]]]:
+        """Return of each family its name, kind, help and label names, and the label values of its samples. What is
+        returned must not be changed.
+        """
+        return list(zip(self._heads, self._keys, strict=True))
 
     def fill(self, values: Sequence[Value]) -> "Frame":
         """Return an answer: one value for each sample of each family, in order.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 
-from agentd.metrics.assembly import Rejection, assemble
+from agentd.metrics.assembly import Rejection, are_apart, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, counter, gauge
 from agentd.metrics.frame import EMPTY, Frame, Layout
 from agentd.metrics.rules import Rules
@@ -138,12 +138,13 @@ class Gatherer:
         united = self._united.get(layouts)
         if united is not None:
             return united.fill(list(chain.from_iterable([frame.values for _, frame in parts])))
-        families, rejections = assemble(parts)
-        self._reject(rejections)
-        if sum(len(frame) for _, frame in parts) == len(families):
+        if are_apart([(name, kind) for layout in layouts for (name, kind, *_), _ in layout.parts()]):
             if len(self._united) >= UNITED:
                 self._united.clear()
-            self._united[layouts] = Layout(families)
+            united = self._united[layouts] = Layout.joined(layouts)
+            return united.fill(list(chain.from_iterable([frame.values for _, frame in parts])))
+        families, rejections = assemble(parts)
+        self._reject(rejections)
         return families
 
     def _told(self, outcomes: Sequence[tuple[Slot, Outcome | None]]) -> list[Frame]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentd.metrics.admission import Admission
+from agentd.metrics.admission import Admission, is_sound
 from agentd.metrics.assembly import assemble
 from agentd.metrics.exposition import Renderer
 from agentd.metrics.family import Family, Histogram, Summary
@@ -176,6 +176,21 @@ def test_a_layout_that_is_filled_again_is_admitted_like_families(pool, data):
         admitted, fresh = admission.admit(frame), Admission(20).admit(list(frame))
         assert rendered(admitted[0]) == rendered(fresh[0])
         assert admitted[1] == fresh[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(families(), min_size=1, max_size=4))
+def test_what_is_sound_has_nothing_to_be_rejected(answer):
+    """A layout that the quick look lets through is one to which the close look has no objection."""
+    try:
+        layout = Layout(answer)
+    except (TypeError, AttributeError):
+        return
+    if is_sound(layout, 20):
+        frame = layout.fill([1.0] * layout.series)
+        admitted, rejections = Admission(20).admit(list(frame))
+        assert rejections == []
+        assert list(admitted) == list(frame)
 
 
 def test_a_frame_that_is_changed_afterwards_changes_nothing():
