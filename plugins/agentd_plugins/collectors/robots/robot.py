@@ -48,40 +48,59 @@ class Link(Protocol):
     def replace(self) -> None:
         """End, because a newer connection has come."""
 
+    def safe(self, seq: int) -> None:
+        """Tell that all numbered frames up to this one are on disk."""
+
+    def refused(self, seq: int, why: str) -> None:
+        """Tell that a frame cannot be written down, ever: it counts as consumed."""
+
+    def unsafe(self, why: str) -> None:
+        """End, because nothing can be written down now: what is not acknowledged has to be sent again."""
+
 
 class Streams:
     """Up to which number the frames of a robot's streams have come, and are safe. The latest stream is the last."""
 
-    __slots__ = ("_accepted", "_committed", "_pending")
+    __slots__ = ("_accepted", "_committed", "bytes", "frames")
 
     def __init__(self, committed: Mapping[str, int]) -> None:
         self._committed = dict(committed)
-        self._accepted = dict(committed)
-        self._pending: dict[str, int] = {}
+        self._accepted: dict[str, int] = {}
+        self.frames = self.bytes = 0
+        """How much has come and is not safe yet."""
 
     def last(self, stream: str) -> int | None:
         """Return the number of the last frame that came, or None for a stream that is new."""
-        return self._accepted.get(stream)
+        return self._accepted.get(stream) or self._committed.get(stream)
 
-    def accept(self, stream: str, seq: int) -> None:
+    def safe(self, stream: str) -> int:
+        """Return the number up to which all frames are on disk."""
+        return self._committed.get(stream, 0)
+
+    def accept(self, stream: str, seq: int, size: int) -> None:
         """Note that a frame has come."""
         self._accepted[stream] = seq
+        self.frames += 1
+        self.bytes += size
 
-    def mark(self, stream: str, seq: int) -> None:
-        """Note that a frame is being written down."""
-        known = self._committed
-        known.pop(stream, None)
-        known[stream] = seq
-        while len(known) > STREAMS:
-            del known[next(iter(known))]
+    def marked(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return what has to be written down of the streams where frames up to these numbers are."""
+        others = {stream: seq for stream, seq in self._committed.items() if stream not in marks}
+        return dict([*others.items(), *marks.items()][-STREAMS:])
 
-    def marked(self) -> dict[str, int]:
-        """Return what has to be written down of the streams."""
-        return dict(self._committed)
+    def written(self, marks: Mapping[str, int], frames: int, size: int) -> None:
+        """Note that frames up to these numbers are on disk."""
+        self._committed = self.marked(marks)
+        self.frames -= frames
+        self.bytes -= size
+        for stream, seq in marks.items():
+            if self._accepted.get(stream) == seq:
+                del self._accepted[stream]
 
     def roll_back(self) -> None:
         """Forget what was not written down."""
-        self._accepted = dict(self._committed)
+        self._accepted.clear()
+        self.frames = self.bytes = 0
 
 
 class Robot:
@@ -90,11 +109,15 @@ class Robot:
     __slots__ = (
         "_charge",
         "_grew",
+        "_in_second",
         "_lost_told",
         "_own",
         "_replaced",
+        "_second_ends",
+        "bytes",
         "clock_offset",
         "connection",
+        "frames",
         "fresh",
         "id",
         "readings",
@@ -117,7 +140,10 @@ class Robot:
         self.clock_offset: float | None = None
         """Seconds that its clock is ahead of the agent's, where it has said what it says."""
         self.stale_told = False
+        self.frames = self.bytes = 0
+        """What it has sent in the window of ``telemetry.data_received``."""
         self._grew = grew
+        self._second_ends, self._in_second = 0.0, 0
         self._charge: tuple[float, bool] | None = None
         self._lost_told = 0.0
         self._own: dict[tuple[str, tuple[str, ...]], Series] = {}
@@ -149,6 +175,19 @@ class Robot:
         """Count what a field says that cannot be, or for which there is no room."""
         name = "telemetry_suspect_total" if rule in SUSPECT else "telemetry_refused_total"
         self.count(name, rule)
+
+    def heard(self, now: float, frames: int, size: int) -> None:
+        """Note that it has sent something."""
+        self.seen = now
+        self.frames += frames
+        self.bytes += size
+        if now >= self._second_ends:
+            self._second_ends, self._in_second = now + 1.0, 0
+        self._in_second += frames
+
+    def exceeds(self, rate: int) -> bool:
+        """Say whether it has sent more frames than so many in this second."""
+        return self._in_second > rate
 
     def lost_since(self) -> float:
         """Return how many frames were lost since this was asked last."""
