@@ -1,5 +1,6 @@
 """One robot: what it has told, how its connection is, and up to which number its frames are safe."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -7,6 +8,8 @@ from typing import Any, Protocol
 from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
 from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
+
+log = logging.getLogger(__name__)
 
 FOREVER = float("inf")
 
@@ -174,6 +177,8 @@ class Robot:
     def suspect(self, rule: str, field: str) -> None:
         """Count what a field says that cannot be, or for which there is no room."""
         name = "telemetry_suspect_total" if rule in SUSPECT else "telemetry_refused_total"
+        if rule == "budget" and (name, (rule,)) not in self._own:
+            log.warning("robot %s has as many series as it may: %r and others are left out", self.id, field)
         self.count(name, rule)
 
     def heard(self, now: float, frames: int, size: int) -> None:

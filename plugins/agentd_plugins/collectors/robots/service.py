@@ -69,12 +69,16 @@ class Service:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch())]
 
-    async def stop(self) -> None:
+    async def leave(self) -> None:
         """Tell all robots to come again later."""
         self._stopping = True
         for connection in list(self._connections):
             connection.restart()
         await asyncio.gather(*(connection.closed() for connection in list(self._connections)))
+
+    async def stop(self) -> None:
+        """End what runs."""
+        await self.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
