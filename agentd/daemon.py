@@ -136,6 +136,7 @@ class Agent:
         self.ready = False
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*map(instances.leave, self._runnings))
         await self._web.stop()
         # Exporters first: the last thing that one which pushes does may be to gather once more.
         await asyncio.gather(*map(instances.stop, reversed(self._of_kind("exporters"))))

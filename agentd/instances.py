@@ -105,6 +105,12 @@ async def start(running: Running) -> None:
         await stop(running)
 
 
+async def leave(running: Running) -> None:
+    """Let a plugin say good-bye to its clients; what it raises is only told."""
+    if running.plugin is not None and (why := await _failure(running.plugin.leave, STOP_WITHIN)):
+        log.warning("%s did not leave cleanly: %s", running.instance.key, why)
+
+
 async def stop(running: Running) -> None:
     """Stop a plugin; what it raises is only told. What a collection that hangs still uses is not taken from it."""
     if running.plugin is None or (running.slot is not None and running.slot.running):

@@ -163,6 +163,9 @@ class Plugin(Generic[C]):
     async def start(self) -> None:
         """Open what the plugin needs; called once before its first use. Raising says that the plugin cannot run."""
 
+    async def leave(self) -> None:
+        """Say good-bye to whoever holds a connection. Called first when the agent stops: its web server cuts them."""
+
     async def stop(self) -> None:
         """Close what ``start`` opened. Called at the end even where ``start`` failed, and may be called twice."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from agentd import instances
 from agentd.config import CollectorKeys, ExporterKeys, Instance
-from agentd.instances import About, Running, build, slot_for, start, stop, tells
+from agentd.instances import About, Running, build, leave, slot_for, start, stop, tells
 from agentd.metrics.family import Family
 from agentd.metrics.workers import Workers
 from agentd.options import Duration
@@ -121,6 +121,21 @@ async def test_starting_and_stopping_call_the_plugin():
     await stop(running)
     assert calls == ["start", "stop"]
     assert running.up
+
+
+async def test_leaving_calls_the_plugin_and_its_failure_is_only_told(caplog):
+    """A plugin says good-bye to its clients; one that cannot, and one that was never built, hold up nothing."""
+    calls = []
+
+    class Polite(Good):
+        async def leave(self):
+            calls.append("leave")
+            raise OSError("gone")
+
+    await leave(built(Polite))
+    await leave(built(Good))
+    assert calls == ["leave"]
+    assert "did not leave cleanly: OSError: gone" in logged(caplog)[0]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit("no"), asyncio.CancelledError("no")], ids=repr)

@@ -131,7 +131,7 @@ class WebServer:
         principal = self._principal(request)
         if principal is None:
             return self._unauthorized(request)
-        route, parts, methods = self._table.resolve(request.method, request.path)
+        route, parts, methods = self._table.resolve(request.method, request.rel_url.raw_path)
         if route is None:
             if methods:
                 allowed = ", ".join(sorted(methods))

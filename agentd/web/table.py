@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from agentd.routes import Route
 
@@ -19,7 +20,7 @@ class Table:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
-        self._exact: dict[str, dict[str, Route]] = {}
+        self._exact: dict[tuple[str, ...], dict[str, Route]] = {}
         self._open: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
         for route in self.routes:
             by_method = self._methods(route.path)
@@ -28,19 +29,22 @@ class Table:
             by_method[route.method] = route
 
     def resolve(self, method: str, path: str) -> Resolved:
-        """Find the route for a request. A path without open parts goes before one with; HEAD is answered like GET."""
+        """Find the route for a request, by its path as it came: what ``%2F`` stands for divides nothing.
+
+        A path without open parts goes before one with; HEAD is answered like GET.
+        """
         known: set[str] = set()
-        for by_method, parts in self._candidates(path):
+        for by_method, parts in self._candidates([*map(unquote, path.split("/"))]):
             route = by_method.get(method) or (by_method.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return Resolved(route, parts, frozenset())
             known.update(by_method)
         return Resolved(None, {}, frozenset(known))
 
-    def _candidates(self, path: str) -> Iterable[tuple[dict[str, Route], dict[str, str]]]:
-        if path in self._exact:
-            yield self._exact[path], {}
-        segments = path.split("/")
+    def _candidates(self, segments: list[str]) -> Iterable[tuple[dict[str, Route], dict[str, str]]]:
+        exact = self._exact.get(tuple(segments))
+        if exact is not None:
+            yield exact, {}
         for pattern, by_method in self._open.get(len(segments), ()):
             parts = {}
             for wanted, found in zip(pattern, segments, strict=True):
@@ -52,9 +56,9 @@ class Table:
                 yield by_method, parts
 
     def _methods(self, path: str) -> dict[str, Route]:
-        if "{" not in path:
-            return self._exact.setdefault(path, {})
         pattern = tuple(path.split("/"))
+        if "{" not in path:
+            return self._exact.setdefault(pattern, {})
         group = self._open.setdefault(len(pattern), [])
         for known, by_method in group:
             if known == pattern:

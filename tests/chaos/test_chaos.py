@@ -14,6 +14,7 @@ from aiohttp import web
 from agentd.testing.accounting import Trial, numbers
 from agentd.testing.agent import AgentProcess, free_port
 from agentd.testing.proxy import Proxy
+from agentd.testing.robots import RobotTrial
 
 pytestmark = pytest.mark.chaos
 
@@ -177,3 +178,13 @@ async def test_every_acknowledged_event_arrives(sink, tmp_path: Path):
             await proxy.stop()
     print(f"{place.plugin}: {result}")
     assert result.right, result
+
+
+async def test_every_acknowledged_event_of_robots_is_there_once(tmp_path: Path):
+    """Whatever is killed and cut off, each event that robots sent is in the journal once, in order."""
+    trial = RobotTrial(AgentProcess(tmp_path / "agent", "[collectors.robots]\nrate_limit = 100000\n"), seed=KILLS)
+    result = await trial.run(kills=KILLS)
+    print(f"robots: {result}")
+    assert result.right, result
+    assert result.repeats == 0, result
+    assert not any(stream.backwards or stream.consumed for stream in trial.streams)

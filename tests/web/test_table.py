@@ -38,6 +38,9 @@ TABLE = Table([PLAIN, NEW, ONE, BEST, REMOVE, PART])
         ("DELETE", "/robots/best", REMOVE, {"robot": "best"}),
         ("GET", "/robots/r2/parts/arm", PART, {"robot": "r2", "part": "arm"}),
         ("GET", "/robots/{robot}", ONE, {"robot": "{robot}"}),
+        ("GET", "/robots/a%2Fb", ONE, {"robot": "a/b"}),
+        ("GET", "/robots/%C3%A4%20b", ONE, {"robot": "ä b"}),
+        ("GET", "/robots/%62est", BEST, {}),
     ],
 )
 def test_route_is_found_with_the_parts_of_its_path(method, path, wanted, parts):

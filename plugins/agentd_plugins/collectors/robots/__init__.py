@@ -38,8 +38,13 @@ class Robots(Collector[RobotsConfig]):
         )
         await self._service.start(self.state.get(EPOCH))
 
-    async def stop(self) -> None:
+    async def leave(self) -> None:
         """Send all robots away, to come again."""
+        if hasattr(self, "_service"):
+            await self._service.leave()
+
+    async def stop(self) -> None:
+        """End what runs."""
         if hasattr(self, "_service"):
             await self._service.stop()
 

@@ -23,6 +23,9 @@ BATCH = 1000
 """Frames that may be posted at once."""
 
 
+NO_ID = "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -, and neither . nor .."
+
+
 class Api:
     """Answers what robots post, and what others ask about them."""
 
@@ -128,6 +131,8 @@ class Api:
         )
 
     async def _metrics(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
+        if not is_robot_id(request["robot_id"]):
+            return _refusal(400, NO_ID)
         robot = self._fleet.get(request["robot_id"])
         if robot is None:
             return _refusal(404, "this robot is not known")
@@ -137,7 +142,8 @@ class Api:
         for series in robot.readings.series.values():
             if not series.stamp:
                 continue
-            _put(said, series.field, series.raw)
+            if not (isinstance(series.raw, str) and not series.value):  # the one of a few texts that it says now
+                _put(said, series.field, series.raw)
             labels = dict(zip(series.signal.metric.labels[1:], series.key[1:], strict=True))
             canonical.append(
                 schemas.Reading(
@@ -156,27 +162,32 @@ class Api:
     async def _post(self, request: web.BaseRequest, principal: Principal) -> web.StreamResponse:
         name = request["robot_id"]
         if not is_robot_id(name):
-            return _refusal(400, "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+            return _refusal(400, NO_ID)
         if not principal.writes_as(name):
             return _refusal(403, f"{principal.name} may not write as this robot")
         try:
-            frames = _frames(await request.read())
+            body = await request.read()
+            frames = _frames(body)
             robot = self._fleet.robot(name)
         except ProtocolError as error:
             return _refusal(400, str(error))
         except TooManyRobots as error:
             return _refusal(503, str(error), retry_after=60)
         now = self._intake.now()
+        robot.heard(now, 0, 0)
+        if robot.exceeds(self._config.rate_limit):
+            robot.count("telemetry_refused_total", "rate")
+            return _refusal(429, f"more than {self._config.rate_limit} frames in a second", retry_after=1)
+        robot.heard(now, len(frames), len(body))
         try:
             events = [
                 event for frame in frames for event in self._intake.events(robot, [bytes(e) for e in frame.events])
             ]
         except EventError as error:
             return _refusal(400, f"events: {error}")
-        robot.seen = now
         robot.own("last_seen_timestamp_seconds", "http").value = self._intake.time()
         for frame in frames:
-            events += self._intake.data(robot, frame.metrics, frame.timestamp, now)
+            events += self._intake.data(robot, frame.metrics, frame.timestamp, now, numbered=False)
         if events:
             try:
                 await self._commit(events, {})
@@ -188,6 +199,8 @@ class Api:
 
     async def _forget(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         name = request["robot_id"]
+        if not is_robot_id(name):
+            return _refusal(400, NO_ID)
         robot = self._fleet.get(name)
         if robot is None:
             return _refusal(404, "this robot is not known")

@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -35,6 +36,9 @@ UNSENT = 32 * 1024
 RESTART_WITHIN = 60_000
 """Milliseconds over which robots spread their return when the agent restarts."""
 
+CLOSING = 2.0
+"""Seconds in which a robot has to take what is sent at the end."""
+
 LENIENCE = 2
 """Times the credit that a robot may use before its connection is closed."""
 
@@ -46,7 +50,6 @@ class Connection:
 
     def __init__(
         self,
-        robot: Robot,
         socket: web.WebSocketResponse,
         codec: Codec | None,
         *,
@@ -61,12 +64,12 @@ class Connection:
         self._ponged_in = ponged
         self.id = secrets.token_hex(8)
         self._tcp = transport
-        self.robot = robot
+        self.robot: Robot
+        """Whose it is; from ``begin`` on."""
         self.stream = f"plain:{peer}"
         self.principal: Principal | None = None
         self.reason = ""
         """Why it ended, in a word."""
-        self.frames = self.bytes = 0
         self.began = intake.now()
         self.heard = self.began
         self._socket = socket
@@ -77,8 +80,9 @@ class Connection:
         self._epoch = epoch
         self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
         self._encode = codec.encode if codec is not None else msgspec.json.encode
-        self._window_ends, self._in_window = 0.0, 0
+        self._clock_offset: float | None = None
         self._ping: tuple[bytes, float] | None = None
+        self._ping_due = self.began + config.ping_every
         self._closing: asyncio.Task[Any] | None = None
 
     @property
@@ -90,11 +94,12 @@ class Connection:
         """Wait for the first message, and say whether the robot may go on. ``may`` judges its token."""
         assert self._codec is not None  # noqa: S101  # plain clients do not say hello
         try:
-            message = await self._socket.receive(self._config.hello_within)
+            async with asyncio.timeout(self._config.hello_within):
+                message = await self._first()
         except TimeoutError:
             return await self._refuse(Close.NO_HELLO, "no_hello", "no hello came in time")
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-            self.reason = "gone"
+            self._ended(message)
             return False
         if message.type is not self._wanted:
             return await self._refuse(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
@@ -110,14 +115,18 @@ class Connection:
             return await self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
         self.stream = hello.stream_id
-        if hello.clock is not None:
-            self.robot.clock_offset = offset = hello.clock - self._intake.time()
-            self.robot.own("clock_offset_seconds").value = offset
+        if hello.clock is not None and isfinite(hello.clock):
+            self._clock_offset = hello.clock - self._intake.time()
         return True
 
+    def begin(self, robot: Robot) -> None:
+        """Take up what a robot says from now on."""
+        self.robot = robot
+        if self._clock_offset is not None:
+            robot.clock_offset = robot.own("clock_offset_seconds").value = self._clock_offset
+
     async def welcome(self) -> None:
-        """Tell the robot where to go on."""
-        # What has come on another connection and is not on disk yet must be kept: it may be sent once more.
+        """Tell the robot where to go on: what has come, and is not safe yet, may still be lost."""
         await self._send(
             Welcome(
                 connection_id=self.id,
@@ -135,6 +144,8 @@ class Connection:
         receive, wanted = self._socket.receive, self._wanted
         while True:
             message = await receive()
+            if self._closing is not None:
+                return  # what still comes is not acknowledged: after a loss it would leave a hole
             if message.type is wanted:
                 waiting = take(_data(message))
                 if waiting is not None:
@@ -147,9 +158,7 @@ class Connection:
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self.end(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
             else:
-                if message.type is WSMsgType.ERROR and not self.reason:
-                    self.reason = "too_big" if self._socket.close_code == Close.TOO_BIG else "protocol"
-                self.reason = self.reason or ("closed" if self._socket.close_code == 1000 else "gone")
+                self._ended(message)
                 return
 
     def end(self, code: int, reason: str, text: str, *, retry_after_ms: int | None = None) -> None:
@@ -183,10 +192,11 @@ class Connection:
         """Ping when it is time, and drop who does not answer; end what may no longer be."""
         every = self._config.ping_every
         if self._ping is not None:
-            if now - self._ping[1] > every / 2:
+            # Who sends is there: on a slow link its pong waits behind its frames.
+            if now - max(self._ping[1], self.heard) > every / 2:
                 self.drop("no_pong")
-        elif now - self.heard > every:
-            self._ping = (secrets.token_bytes(8), now)
+        elif now >= self._ping_due:
+            self._ping, self._ping_due = (secrets.token_bytes(8), now), now + every
             self._at_once(self._socket.ping(self._ping[0]))
         expires = self.principal.expires if self.principal is not None else None
         if expires is not None and expires <= self._intake.time():
@@ -213,10 +223,10 @@ class Connection:
         try:
             message = self._codec.decode(data)
         except ProtocolError as error:
-            self._poison(error)
+            self._poison(error, len(data))
             return None
         if type(message) is Live:
-            if self._within_rate(now):
+            if self._within_rate():
                 self._intake.live(self.robot, message.metrics, now)
         elif type(message) is Data:
             self._data(message, data, now)
@@ -231,16 +241,15 @@ class Connection:
         last = robot.streams.last(self.stream)
         if last is not None and seq <= last:
             robot.count("messages_repeated_total", "data")
-            if seq <= (safe := robot.streams.safe(self.stream)):
+            safe = robot.streams.safe(self.stream)
+            if seq <= safe:  # else it is acknowledged when it is
                 self.safe(safe)
+            return
+        if not self._has_room():
             return
         if last is not None and seq > last + 1:
             robot.count("messages_lost_total", "data", by=seq - last - 1)
-        if self._ledger.full or robot.streams.pending(self.stream) >= LENIENCE * self._config.credit_frames:
-            self.end(Close.TRY_LATER, "credit", "more frames than the credit allows are under way", retry_after_ms=1000)
-            return
-        self._within_rate(now)
-        robot.streams.accept(self.stream, seq)
+        robot.streams.accept(self.stream, seq, len(data))
         try:
             events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls
         except (EventError, ProtocolError) as error:
@@ -249,21 +258,33 @@ class Connection:
         events += self._intake.data(robot, message.metrics, message.timestamp, now)
         self._ledger.add(Entry(robot, self.stream, seq, events, len(data)))
 
-    def _poison(self, error: ProtocolError) -> None:
+    def _has_room(self) -> bool:
+        """Say whether a further numbered frame can be taken; end where it cannot."""
+        streams, config = self.robot.streams, self._config
+        over = streams.frames >= LENIENCE * config.credit_frames or streams.bytes >= LENIENCE * config.credit_bytes
+        if over or self._ledger.full:
+            text = "more is under way than the credit allows" if over else "too much waits to be written down"
+            self.end(Close.TRY_LATER, "credit" if over else "busy", text, retry_after_ms=1000)
+            return False
+        return True
+
+    def _poison(self, error: ProtocolError, size: int) -> None:
         """Consume a frame that cannot be understood, where its number can be told; else end."""
         if error.seq is None:
             self.end(Close.PROTOCOL, "protocol", str(error))
             return
         last = self.robot.streams.last(self.stream)
         if last is None or error.seq > last:
-            self.robot.streams.accept(self.stream, error.seq)
-            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), 0))
+            if not self._has_room():
+                return
+            self.robot.streams.accept(self.stream, error.seq, size)
+            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), size))
         self.refused(error.seq, str(error))
 
     def _plain(self, data: bytes) -> Awaitable[None] | None:
         """Take what a client without the subprotocol sends: an object of metrics."""
         now = self._arrived(data)
-        if not self._within_rate(now):
+        if not self._within_rate():
             return None
         try:
             metrics = _PLAIN.plain(data)
@@ -277,23 +298,18 @@ class Connection:
 
     def _arrived(self, data: bytes) -> float:
         self.heard = now = self._intake.now()
-        self.robot.seen = now
-        self.frames += 1
-        self.bytes += len(data)
+        self.robot.heard(now, 1, len(data))
         return now
 
-    def _within_rate(self, now: float) -> bool:
-        if now >= self._window_ends:
-            self._window_ends, self._in_window = now + 1.0, 0
-        self._in_window += 1
-        if self._in_window <= self._config.rate_limit:
-            return True
-        self.robot.count("telemetry_refused_total", "rate")
-        return False
+    def _within_rate(self) -> bool:
+        if self.robot.exceeds(self._config.rate_limit):
+            self.robot.count("telemetry_refused_total", "rate")
+            return False
+        return True
 
     def _credit(self) -> Credit:
         """Return what may be under way: nothing more for whoever is over its rate, or while too much waits."""
-        if self._ledger.full or self._in_window > self._config.rate_limit:
+        if self._ledger.full or self.robot.exceeds(self._config.rate_limit):
             return Credit(frames=1, bytes=int(self._config.max_frame))
         return Credit(frames=self._config.credit_frames, bytes=int(self._config.credit_bytes))
 
@@ -324,6 +340,22 @@ class Connection:
         else:
             sending.close()
 
+    async def _first(self) -> WSMessage:
+        """Return the first message that is no ping."""
+        while True:
+            message = await self._socket.receive()
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type is not WSMsgType.PONG:
+                return message
+
+    def _ended(self, message: WSMessage) -> None:
+        """Note why the other side has ended the connection, or what it sent that no WebSocket has."""
+        if message.type is WSMsgType.ERROR:
+            code = getattr(message.data, "code", None)
+            self.reason = self.reason or ("too_big" if code == Close.TOO_BIG else "protocol")
+        self.reason = self.reason or ("closed" if self._socket.close_code == 1000 else "gone")
+
     async def _send(self, message: Any) -> None:
         data = self._encode(message)
         await self._socket.send_frame(data, self._wanted)
@@ -335,10 +367,11 @@ class Connection:
 
     async def _close(self, code: int, error: Error) -> None:
         try:
-            if self._codec is not None:
-                await self._send(error)
-            await self._socket.close(code=code, message=error.message.encode()[:120])
-        except (ConnectionError, RuntimeError):
+            async with asyncio.timeout(CLOSING):
+                if self._codec is not None:
+                    await self._send(error)
+                await self._socket.close(code=code, message=error.message.encode()[:120])
+        except (ConnectionError, RuntimeError, TimeoutError):
             self.drop("gone")
 
 

@@ -51,7 +51,8 @@ class Fleet:
         self._layout = Layout()
         self._links = [0] * (len(BUCKETS) + 1)
         self._links_sum = 0.0
-        for name in config.expected_robots:
+        self.expected = frozenset(config.expected_robots)
+        for name in self.expected:
             self.robot(name)
 
     def __len__(self) -> int:
@@ -68,8 +69,7 @@ class Fleet:
         """Return a robot; one that is new is known from now on. Raises ``TooManyRobots``."""
         robot = self._robots.get(name)
         if robot is None:
-            if len(self._robots) >= self._config.max_robots:
-                raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
+            self.check_room(name)
             streams = streams_of(self._state.get(f"robot:{name}"))
             budget, means = self._config.max_robot_series, self._means(name)
             robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
@@ -78,10 +78,16 @@ class Fleet:
             self._version += 1
         return robot
 
+    def check_room(self, name: str) -> None:
+        """Raise ``TooManyRobots`` where a robot is new, and there is no room for it."""
+        if name not in self._robots and len(self._robots) >= self._config.max_robots:
+            raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
+
     def forget(self, name: str) -> bool:
         """Forget a robot; say whether it was known."""
-        self._version += 1
-        return self._robots.pop(name, None) is not None
+        known = self._robots.pop(name, None) is not None
+        self._version += 1  # last: a worker that sees this must not find the robot any more
+        return known
 
     def forget_silent(self, now: float) -> list[str]:
         """Forget robots that have said nothing for too long, and are not expected; return their names."""
@@ -90,7 +96,7 @@ class Fleet:
             for robot in self._robots.values()
             if robot.connection is None
             and now - robot.seen > self._config.forget_after
-            and robot.id not in self._config.expected_robots
+            and robot.id not in self.expected
         ]
         for name in silent:
             self.forget(name)
@@ -108,10 +114,10 @@ class Fleet:
 
     def frame(self, now: float) -> Frame:
         """Return what is to be shown: no value that is older than ``stale_after``."""
+        version = self._version  # first: what grows meanwhile is found the next time
         robots = list(self._robots.values())
         for robot in robots:
             robot.own("up").value = 1.0 if self.is_fresh(robot, now) else 0.0
-        version = self._version  # first: what grows meanwhile is found the next time
         changed = version != self._shown[0]
         if changed:
             self._shown = (version, _ordered(robots))

@@ -50,7 +50,9 @@ class Intake:
         if self._config.metrics_published == "frame":
             self.publish(robot, metrics)
 
-    def data(self, robot: Robot, metrics: Mapping[str, Any], timestamp: float | None, now: float) -> list[Event]:
+    def data(
+        self, robot: Robot, metrics: Mapping[str, Any], timestamp: float | None, now: float, *, numbered: bool = True
+    ) -> list[Event]:
         """Take values that may have been measured earlier; return what is to be kept of them as history."""
         if not metrics:
             return []
@@ -58,7 +60,7 @@ class Intake:
         stamp = now - age
         late = age > self._config.stale_after
         if not late:
-            late = robot.readings.apply(metrics, stamp, live=False)
+            late = robot.readings.apply(metrics, stamp, live=False, numbered=numbered)
             robot.fresh = max(robot.fresh, stamp)
         if self._config.metrics_published == "frame" and not late:
             self.publish(robot, metrics)

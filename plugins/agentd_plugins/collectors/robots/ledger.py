@@ -4,12 +4,14 @@ Whatever came while one transaction was under way goes into the next, so a thous
 """
 
 import asyncio
-from collections import Counter
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots.robot import Robot
+
+log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Frames in one transaction."""
@@ -62,38 +64,42 @@ class Ledger:
                 self._wake.clear()
             try:
                 await self._write(entries)
+            except NotDurable as error:
+                self._give_back(entries, str(error))
+            except Exception as error:
+                log.exception("cannot write down what robots sent")
+                self._give_back(entries, f"internal error: {type(error).__name__}")
             finally:
                 self.size -= sum(entry.size for entry in entries)
 
     async def _write(self, entries: Sequence[Entry]) -> None:
-        marks: dict[Robot, dict[str, int]] = {}
-        for entry in entries:
-            marks.setdefault(entry.robot, {})[entry.stream] = entry.seq
-        state = {robot.state_key: robot.streams.with_safe(streams) for robot, streams in marks.items()}
+        """Write frames down, and tell their robots. Raises ``NotDurable``: those that were not told have to come again.
+
+        Where one of them is no event after all, it is found by halves: the others must not wait long for it.
+        """
+        shares = _shares(entries)
+        state = {robot.state_key: robot.streams.marked(share.marks) for robot, share in shares.items()}
         try:
             await self._commit([event for entry in entries for event in entry.events], state)
-        except NotDurable as error:
-            self._give_back(entries, str(error))
-        except (ValueError, TypeError) as error:  # one of them is no event after all
+        except (ValueError, TypeError) as error:
             if len(entries) > 1:
-                for entry in entries:
-                    if not entry.robot.streams.pending(entry.stream):  # given back, as one before it was
-                        continue
-                    await self._write([entry])
-                return
-            (entry,) = entries
-            link = entry.robot.link(entry.stream)
-            if link is not None:
-                link.refused(entry.seq, str(error))
-            await self._write([entry._replace(events=())])
+                middle = len(entries) // 2
+                await self._write(entries[:middle])
+                await self._write(entries[middle:])
+            elif entries[0].events:
+                (entry,) = entries
+                link = entry.robot.connection
+                if link is not None and link.stream == entry.stream:
+                    link.refused(entry.seq, str(error))
+                await self._write([entry._replace(events=())])
+            else:  # then it is not the events
+                raise
         else:
-            frames = Counter((entry.robot, entry.stream) for entry in entries)
-            for (robot, stream), number in frames.items():
-                seq = marks[robot][stream]
-                robot.streams.commit(stream, seq, number)
-                link = robot.link(stream)
-                if link is not None:
-                    link.safe(seq)
+            for robot, share in shares.items():
+                robot.streams.written(share.marks, share.frames, share.size)
+                link = robot.connection  # which need not be the one that the frame came by
+                if link is not None and link.stream in share.marks:
+                    link.safe(share.marks[link.stream])
 
     def _give_back(self, entries: Sequence[Entry], why: str) -> None:
         # What came after them would leave a hole: it goes as well.
@@ -101,8 +107,30 @@ class Ledger:
         self.size -= sum(entry.size for entry in self._entries)
         self._entries = []
         self._wake.clear()
-        for robot, stream in {(entry.robot, entry.stream) for entry in lost}:
-            robot.streams.roll_back()
-            link = robot.link(stream)
-            if link is not None:
-                link.unsafe(why)
+        for robot in {entry.robot for entry in lost}:
+            if robot.streams.frames:  # else all of its own were written
+                robot.streams.roll_back()
+                if robot.connection is not None:
+                    robot.connection.unsafe(why)
+
+
+class _Share:
+    """What one robot has in a transaction."""
+
+    __slots__ = ("frames", "marks", "size")
+
+    def __init__(self) -> None:
+        self.marks: dict[str, int] = {}
+        self.frames = self.size = 0
+
+
+def _shares(entries: Sequence[Entry]) -> dict[Robot, _Share]:
+    shares: dict[Robot, _Share] = {}
+    for robot, stream, seq, _, size in entries:
+        share = shares.get(robot)
+        if share is None:
+            share = shares[robot] = _Share()
+        share.marks[stream] = seq
+        share.frames += 1
+        share.size += size
+    return shares

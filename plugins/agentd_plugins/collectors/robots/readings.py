@@ -76,24 +76,24 @@ class Readings:
         self._shape: list[str] = []
         self._places: list[Place] = []
 
-    def apply(self, metrics: Mapping[str, Any], stamp: float, *, live: bool) -> bool:
+    def apply(self, metrics: Mapping[str, Any], stamp: float, *, live: bool, numbered: bool = True) -> bool:
         """Take over what a frame says, measured at a moment; return whether any of it was too late.
 
         What a live frame says is newer than all before. Anything else does not take the place of what a live frame
-        said at a later moment.
+        said at a later moment, nor what has no number (a frame that was posted) of anything measured later.
         """
         values: Sequence[Any]
+        late = False
         if list(metrics) == self._shape and _PLAIN.issuperset(map(type, metrics.values())):
             values, places = list(metrics.values()), self._places
         else:
-            values, places = self._places_of(metrics, stamp)
-        late = False
-        note = self._note
+            values, places, late = self._places_of(metrics, stamp, live=live)
+        note, unnumbered = self._note, not numbered
         for place, raw in zip(places, values, strict=True):
             series = place.series
             if live:
                 series.live = stamp
-            elif series.live > stamp:
+            elif series.live > stamp or (unnumbered and series.stamp > stamp):
                 late = True
                 continue
             if place.absent and raw in place.absent:
@@ -114,15 +114,20 @@ class Readings:
             series.stamp = stamp
         return late
 
-    def _places_of(self, metrics: Mapping[str, Any], stamp: float) -> tuple[list[Any], list[Place]]:
-        """Return the numbers of a frame and their places, and learn its shape where it is a plain one."""
+    def _places_of(
+        self, metrics: Mapping[str, Any], stamp: float, *, live: bool
+    ) -> tuple[list[Any], list[Place], bool]:
+        """Return the numbers of a frame and their places, and learn its shape where it is a plain one.
+
+        What is no number is taken at once; the last of what is returned says whether any of it was too late.
+        """
         values: list[Any] = []
         places: list[Place] = []
-        plain = True
+        plain, late = True, False
         for field, raw in flattened(metrics):
             if type(raw) not in _PLAIN:
                 plain = False
-                self._take_other(field, raw, stamp)
+                late |= self._take_other(field, raw, stamp, live=live)
                 continue
             place = self._fields.get(field) or self._learn(field)
             if place is None:
@@ -132,12 +137,15 @@ class Readings:
             places.append(place)
         if plain and len(values) == len(metrics):
             self._shape, self._places = list(metrics), places
-        return values, places
+        return values, places, late
 
     def _learn(self, field: str) -> Place | None:
         """Return the place of a field that is new, or None where there is no room for it."""
         if len(field) > LONGEST:
             self._note("name", field[:LONGEST])
+            return None
+        if len(self._fields) >= 2 * self.budget:  # many spellings of a few names would fill the memory as well
+            self._note("budget", field)
             return None
         term = self.means(field)
         if term is None:
@@ -152,25 +160,33 @@ class Readings:
         key = (signal.name, labels)
         series = self.series.get(key)
         if series is None:
-            if len(self.series) >= self.budget or len(self._fields) >= 2 * self.budget:
+            if len(self.series) >= self.budget:
                 self._note("budget", field)
                 return None
             series = self.series[key] = Series(signal, (self._robot, *labels), field)
             self._grew()
         return series
 
-    def _take_other(self, field: str, raw: Any, stamp: float) -> None:
-        """Take a text that is one out of a few; all else that is no number is counted, and not guessed."""
+    def _take_other(self, field: str, raw: Any, stamp: float, *, live: bool) -> bool:
+        """Take a text that is one out of a few; all else that is no number is counted, and not guessed.
+
+        Return whether it was too late.
+        """
         name = TEXTS.get(field.lower())
         if raw is None:  # a robot that does not know a value may say so
             place = self._fields.get(field)
-            if place is not None:
-                place.series.stamp = 0.0
-            return
+            known = [place.series] if place is not None else self._texts.get(name or "", [])
+            if not _in_time(known, stamp, live=live):
+                return True
+            for series in known:
+                series.stamp = 0.0
+            return False
         if name is None or not isinstance(raw, str) or len(raw) > LONGEST:
             self._note("text" if isinstance(raw, str) else "type", field)
-            return
-        known = self._texts.setdefault(field, [])
+            return False
+        known = self._texts.setdefault(name, [])
+        if not _in_time(known, stamp, live=live):
+            return True
         active = not (name == "estop_active" and raw.lower() in NO_STOP)
         if active and all(series.raw != raw for series in known):
             if len(known) >= STATES:
@@ -183,6 +199,18 @@ class Readings:
         for series in known:
             series.value = 1.0 if active and series.raw == raw else 0.0
             series.stamp = stamp
+            if live:
+                series.live = stamp
+        return False
+
+
+def _in_time(known: Sequence[Series], stamp: float, *, live: bool) -> bool:
+    """Say whether what was measured at a moment is newer than what live frames have said."""
+    if live:
+        for series in known:
+            series.live = stamp
+        return True
+    return all(series.live <= stamp for series in known)
 
 
 def flattened(metrics: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:

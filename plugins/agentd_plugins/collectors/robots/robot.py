@@ -49,61 +49,58 @@ class Link(Protocol):
         """End, because a newer connection has come."""
 
     def safe(self, seq: int) -> None:
-        """All numbered frames up to this one are on disk."""
+        """Tell that all numbered frames up to this one are on disk."""
 
     def refused(self, seq: int, why: str) -> None:
-        """A frame cannot be written down, ever: it counts as consumed."""
+        """Tell that a frame cannot be written down, ever: it counts as consumed."""
 
     def unsafe(self, why: str) -> None:
-        """Nothing can be written down now: what is not acknowledged has to be sent again."""
+        """End, because nothing can be written down now: what is not acknowledged has to be sent again."""
 
 
 class Streams:
     """Up to which number the frames of a robot's streams have come, and up to which they are safe."""
 
-    __slots__ = ("_accepted", "_committed", "_pending")
+    __slots__ = ("_accepted", "_committed", "bytes", "frames")
 
     def __init__(self, committed: Mapping[str, int]) -> None:
         self._committed = dict(committed)
-        self._accepted = dict(committed)
-        self._pending: dict[str, int] = {}
+        self._accepted: dict[str, int] = {}
+        self.frames = self.bytes = 0
+        """How much has come and is not safe yet."""
 
     def last(self, stream: str) -> int | None:
         """Return the number of the last frame that came, or None for a stream that is new."""
-        return self._accepted.get(stream)
+        return self._accepted.get(stream) or self._committed.get(stream)
 
     def safe(self, stream: str) -> int:
-        """Return the number up to which all frames are on disk; 0 where none is."""
+        """Return the number up to which all frames are on disk."""
         return self._committed.get(stream, 0)
 
-    def pending(self, stream: str) -> int:
-        """Return how many frames have come that are not on disk yet."""
-        return self._pending.get(stream, 0)
-
-    def accept(self, stream: str, seq: int) -> None:
+    def accept(self, stream: str, seq: int, size: int) -> None:
         """Note that a frame has come."""
         self._accepted[stream] = seq
-        self._pending[stream] = self.pending(stream) + 1
+        self.frames += 1
+        self.bytes += size
 
-    def with_safe(self, marks: Mapping[str, int]) -> dict[str, int]:
-        """Return what has to be written down for frames up to these numbers to be safe: the latest streams, these
-        being the last.
-        """
-        known = {stream: seq for stream, seq in self._committed.items() if stream not in marks} | dict(marks)
-        return dict(list(known.items())[-STREAMS:])
+    def marked(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return what has to be written down of the streams where frames up to these numbers are."""
+        others = {stream: seq for stream, seq in self._committed.items() if stream not in marks}
+        return dict([*others.items(), *marks.items()][-STREAMS:])
 
-    def commit(self, stream: str, seq: int, frames: int) -> None:
-        """Note that all frames up to this number are on disk, so many more than before."""
-        self._committed = self.with_safe({stream: seq})
-        self._pending[stream] = self.pending(stream) - frames
-        for old in [stream for stream in self._accepted if stream not in self._committed and not self.pending(stream)]:
-            del self._accepted[old]
-        self._pending = {stream: number for stream, number in self._pending.items() if number > 0}
+    def written(self, marks: Mapping[str, int], frames: int, size: int) -> None:
+        """Note that frames up to these numbers are on disk."""
+        self._committed = self.marked(marks)
+        self.frames -= frames
+        self.bytes -= size
+        for stream, seq in marks.items():
+            if self._accepted.get(stream) == seq:
+                del self._accepted[stream]
 
     def roll_back(self) -> None:
-        """Forget all frames that are not on disk: they have to be sent again."""
-        self._accepted = dict(self._committed)
-        self._pending = {}
+        """Forget what was not written down."""
+        self._accepted.clear()
+        self.frames = self.bytes = 0
 
 
 class Robot:
@@ -112,13 +109,17 @@ class Robot:
     __slots__ = (
         "_charge",
         "_grew",
+        "_in_second",
         "_lost_told",
         "_own",
         "_replaced",
+        "_second_ends",
         "_told",
         "_warn",
+        "bytes",
         "clock_offset",
         "connection",
+        "frames",
         "fresh",
         "id",
         "readings",
@@ -148,9 +149,12 @@ class Robot:
         self.clock_offset: float | None = None
         """Seconds that its clock is ahead of the agent's, where it has said what it says."""
         self.stale_told = False
+        self.frames = self.bytes = 0
+        """What it has sent in the window of ``telemetry.data_received``."""
         self._grew = grew
         self._warn = warn
         self._told: set[str] = set()
+        self._second_ends, self._in_second = 0.0, 0
         self._charge: tuple[float, bool] | None = None
         self._lost_told = 0.0
         self._own: dict[tuple[str, tuple[str, ...]], Series] = {}
@@ -189,6 +193,19 @@ class Robot:
         if rule not in self._told:
             self._told.add(rule)
             self._warn("robot %s, field %r: %s; further ones are only counted", self.id, field, RULES.get(rule, rule))
+
+    def heard(self, now: float, frames: int, size: int) -> None:
+        """Note that it has sent something."""
+        self.seen = now
+        self.frames += frames
+        self.bytes += size
+        if now >= self._second_ends:
+            self._second_ends, self._in_second = now + 1.0, 0
+        self._in_second += frames
+
+    def exceeds(self, rate: int) -> bool:
+        """Say whether it has sent more frames than so many in this second."""
+        return self._in_second > rate
 
     def lost_since(self) -> float:
         """Return how many frames were lost since this was asked last."""

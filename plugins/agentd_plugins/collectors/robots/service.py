@@ -69,12 +69,16 @@ class Service:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch())]
 
-    async def stop(self) -> None:
+    async def leave(self) -> None:
         """Tell all robots to come again later."""
         self._stopping = True
         for connection in list(self._connections):
             connection.restart()
         await asyncio.gather(*(connection.closed() for connection in list(self._connections)))
+
+    async def stop(self) -> None:
+        """End what runs."""
+        await self.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -89,7 +93,7 @@ class Service:
         if refusal is not None:
             return refusal
         try:
-            robot = self._fleet.robot(name)
+            self._fleet.check_room(name)
         except TooManyRobots as error:
             return self._refuse(503, "robots", str(error))
         transport = request.transport
@@ -108,7 +112,6 @@ class Service:
         if tcp is not None and tcp.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
         connection = Connection(
-            robot,
             websocket,
             Codec(chosen) if chosen else None,
             intake=self._intake,
@@ -121,7 +124,7 @@ class Service:
         )
         self._connections.add(connection)
         try:
-            await self._talk(connection, principal)
+            await self._talk(connection, name, principal)
         finally:
             self._connections.discard(connection)
             broken = websocket.exception()
@@ -134,28 +137,34 @@ class Service:
         """Return how many connections are open."""
         return len(self._connections)
 
-    async def _talk(self, connection: Connection, principal: Principal) -> None:
-        robot = connection.robot
+    async def _talk(self, connection: Connection, name: str, principal: Principal) -> None:
         connection.principal = principal
 
         def may(token: str | None) -> Principal | Close:
             judged = principal if token is None else self._authenticate(token)
             if judged is None or not judged.may(Scope.ROBOTS_WRITE):
                 return Close.CREDENTIAL
-            return judged if judged.writes_as(robot.id) else Close.FORBIDDEN
+            return judged if judged.writes_as(name) else Close.FORBIDDEN
 
         if connection.says_hello and not await connection.hello(may):
             self._count(connection.reason)
             return
+        try:  # not before: who may not write as a robot must not make it known
+            robot = self._fleet.robot(name)
+        except TooManyRobots as error:
+            self._count("robots")
+            connection.end(Close.TRY_LATER, "robots", str(error), retry_after_ms=RESTART_WITHIN)
+            await connection.closed()
+            return
         if robot.flaps(self._intake.now(), connection.stream):
-            self._intake.say("telemetry.identity_conflict", robot.id, connection_id=connection.id)
+            self._intake.say("telemetry.identity_conflict", name, connection_id=connection.id)
             self._count("conflict")
             connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
             await connection.closed()
             return
         if robot.connection is not None:
             robot.connection.replace()
-        robot = self._fleet.robot(robot.id)  # it may have been forgotten meanwhile
+        connection.begin(robot)
         self._opened(robot, connection)
         try:
             if connection.says_hello:
@@ -254,7 +263,7 @@ class Service:
         if robot.connection is not None:
             robot.own("last_seen_timestamp_seconds", robot.connection.transport).value = self._heard(robot)
         fresh = self._fleet.is_fresh(robot, now)
-        expected = robot.id in self._config.expected_robots
+        expected = robot.id in self._fleet.expected
         if not fresh and not robot.stale_told and (robot.fresh or (expected and self._late_for(robot, now))):
             robot.stale_told = True
             age = now - robot.fresh if robot.fresh else None
@@ -269,14 +278,12 @@ class Service:
         return not robot.seen and now - self._began > self._config.stale_after
 
     def _received(self, seconds: float) -> Iterator[dict[str, Any]]:
-        for connection in list(self._connections):
-            frames, bytes_ = connection.frames, connection.bytes
-            connection.frames = connection.bytes = 0
+        for robot in self._fleet:
+            frames, bytes_ = robot.frames, robot.bytes
+            robot.frames = robot.bytes = 0
             if frames:
-                robot = connection.robot
                 yield {
                     "robot": robot.id,
-                    "connection_id": connection.id,
                     "window_seconds": seconds,
                     "frames": frames,
                     "bytes": bytes_,

@@ -60,4 +60,6 @@ class RobotsConfig(Config):
             if name.removeprefix("robot_") not in SIGNALS:
                 raise ValueError(f"signal_state: there is no metric {name!r} in the vocabulary of robots")
         for override in self.overrides:
+            if "*" in override.field:
+                raise ValueError(f"overrides: name each field itself; in {override.field!r} * stands for nothing")
             overridden(meaning(override.field), override)

@@ -299,7 +299,7 @@ def _fits(wanted: str, found: str) -> bool:
     return found not in ("", "*") if wanted == "*" else wanted == found
 
 
-def overridden(term: Term | None, override: Override) -> Term | None:
+def overridden(term: Term | None, override: Override) -> Term:
     """Return what a field means to a source. Raises ``ValueError`` for a metric that there is not."""
     if override.metric is not None:
         signal = SIGNALS.get(override.metric.removeprefix("robot_"))
@@ -307,7 +307,7 @@ def overridden(term: Term | None, override: Override) -> Term | None:
             raise ValueError(f"there is no metric {override.metric!r} in the vocabulary of robots")
         term = _term(signal.name.removeprefix("robot_"))
     if term is None:
-        return None
+        term = Term(CUSTOM, (override.field,))
     if override.scale is not None:
         term = term._replace(scale=override.scale)
     if override.absent is not None:
