@@ -142,7 +142,9 @@ class Api:
         for series in robot.readings.series.values():
             if not series.stamp:
                 continue
-            if not (isinstance(series.raw, str) and not series.value):  # the one of a few texts that it says now
+            if series.raw is not None and not (
+                isinstance(series.raw, str) and not series.value
+            ):  # the one of a few texts that it says now
                 _put(said, series.field, series.raw)
             labels = dict(zip(series.signal.metric.labels[1:], series.key[1:], strict=True))
             canonical.append(
@@ -151,7 +153,7 @@ class Api:
                     {name: value for name, value in labels.items() if value is not None},
                     series.value,
                     series.signal.unit,
-                    round(now - series.stamp, 3),
+                    round(max(0.0, now - series.stamp), 3),
                     now - series.stamp > self._config.stale_after,
                 )
             )

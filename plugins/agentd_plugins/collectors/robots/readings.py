@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
+from agentd_plugins.collectors.robots import lists
 from agentd_plugins.collectors.robots.vocabulary import CUSTOM, NO_STOP, SIGNALS, TEXTS, Signal, Term
 
 DEEPEST = 8
@@ -61,7 +62,19 @@ class Place:
 class Readings:
     """The last values of a robot."""
 
-    __slots__ = ("_fields", "_grew", "_note", "_places", "_robot", "_shape", "_texts", "budget", "means", "series")
+    __slots__ = (
+        "_fields",
+        "_grew",
+        "_lists",
+        "_note",
+        "_places",
+        "_robot",
+        "_shape",
+        "_texts",
+        "budget",
+        "means",
+        "series",
+    )
 
     def __init__(self, robot: str, budget: int, means: Means, note: Note, grew: Callable[[], None]) -> None:
         self.series: dict[tuple[str, tuple[str | None, ...]], Series] = {}
@@ -73,6 +86,7 @@ class Readings:
         self._note = note
         self._fields: dict[str, Place] = {}
         self._texts: dict[str, list[Series]] = {}
+        self._lists: lists.Lists | None = None
         self._shape: list[str] = []
         self._places: list[Place] = []
 
@@ -181,6 +195,9 @@ class Readings:
             for series in known:
                 series.stamp = 0.0
             return False
+        if isinstance(raw, list) and field.lower() in lists.FIELDS:
+            self._take_list(field, raw, stamp, live=live)
+            return False
         if name is None or not isinstance(raw, str) or len(raw) > LONGEST:
             self._note("text" if isinstance(raw, str) else "type", field)
             return False
@@ -202,6 +219,20 @@ class Readings:
             if live:
                 series.live = stamp
         return False
+
+    def _take_list(self, field: str, raw: list[Any], stamp: float, *, live: bool) -> None:
+        """Take a list that is understood. What ends or appears in it counts, however late it comes."""
+        if self._lists is None:
+            self._lists = lists.Lists()
+        for name, labels, value, adds in self._lists.take(field.lower(), raw):
+            series = self._series(SIGNALS[name], labels, field)
+            if series is None:
+                continue
+            if adds:
+                series.value += value
+                series.stamp = inf  # a counter does not grow old while its robot is known
+            elif _in_time([series], stamp, live=live):
+                series.value, series.stamp = value, stamp
 
 
 def _in_time(known: Sequence[Series], stamp: float, *, live: bool) -> bool:

@@ -140,6 +140,7 @@ SIGNALS: Mapping[str, Signal] = {
         _flag("driving", "Whether a robot drives."),
         _flag("paused", "Whether a robot is paused."),
         _flag("load_present", "Whether a robot carries something."),
+        _signal("C", "actions_total", "Actions of a robot that have ended.", "type", "status", unit="actions"),
         _flag("mission_active", "Whether a robot is on a mission."),
         _signal("C", "topic_messages_total", "Messages of a topic.", "topic", unit="messages"),
         _signal("G", "topic_age_seconds", "Time since the last message of a topic.", "topic"),

@@ -1,0 +1,92 @@
+"""Lists that robots send whole each time."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentd_plugins.collectors.robots.lists import FIELDS, MOST, Lists
+from agentd_plugins.collectors.robots.readings import Readings
+from agentd_plugins.collectors.robots.vocabulary import SIGNALS, meaning
+
+
+def told(lists, field, entries):
+    """Return what a list says, by metric and labels."""
+    return {(name, labels): (value, adds) for name, labels, value, adds in lists.take(field, entries)}
+
+
+def error(kind, level="WARNING"):
+    """Return an error as VDA 5050 has it."""
+    return {"errorType": kind, "errorLevel": level, "errorDescription": "anything"}
+
+
+def test_an_error_is_counted_when_it_appears():
+    """One that stays is counted once, one that goes and comes again twice; how many there are now is told by level."""
+    lists = Lists()
+    first = told(lists, "errors", [error("battery"), error("path", "FATAL")])
+    assert first["errors_active", ("warning",)] == (1.0, False)
+    assert first["errors_active", ("fatal",)] == (1.0, False)
+    assert first["errors_total", ("battery", "warning")] == (1.0, True)
+    second = told(lists, "errors", [error("battery")])
+    assert second == {("errors_active", ("warning",)): (1.0, False), ("errors_active", ("fatal",)): (0.0, False)}
+    assert told(lists, "errors", [])["errors_active", ("warning",)] == (0.0, False)
+    assert told(lists, "errors", [error("battery")])["errors_total", ("battery", "warning")] == (1.0, True)
+
+
+def test_an_action_is_counted_when_it_ends():
+    """While it runs, and after its end, nothing is counted."""
+    lists = Lists()
+    action = {"actionId": "a", "actionType": "pick", "actionStatus": "RUNNING"}
+    assert told(lists, "actionstates", [action]) == {}
+    action["actionStatus"] = "FAILED"
+    assert told(lists, "actionstates", [action]) == {("actions_total", ("pick", "failed")): (1.0, True)}
+    assert told(lists, "actionstates", [action]) == {}
+
+
+def test_loads_and_nodes():
+    """Whether there are any is what is told."""
+    lists = Lists()
+    assert told(lists, "loads", [{}]) == {("load_present", ()): (1.0, False)}
+    assert told(lists, "nodestates", []) == {("mission_active", ()): (0.0, False)}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["errorType", "errorLevel", "actionId", "actionType", "actionStatus"]), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(FIELDS)), st.lists(ANYTHING, max_size=5)), max_size=5))
+def test_whatever_is_in_a_list(frames):
+    """Rubbish in a list harms nobody: each thing that is told is of the vocabulary, with all of its labels."""
+    lists = Lists()
+    for field, entries in frames:
+        for name, labels, value, _ in lists.take(field, entries):
+            assert len(labels) == len(SIGNALS[name].metric.labels) - 1
+            assert value >= 0
+            assert all(isinstance(label, str) and label for label in labels)
+
+
+def test_little_is_remembered():
+    """However many actions and levels a robot makes up, what is remembered of them is bounded."""
+    lists = Lists()
+    for number in range(10 * MOST):
+        list(lists.take("actionstates", [{"actionId": str(number)}]))
+        list(lists.take("errors", [error("x", str(number))]))
+    assert len(lists._actions) <= MOST
+    assert len(lists._levels) <= MOST
+
+
+def test_lists_become_series_of_a_robot():
+    """They stand beside numbers in one frame; counters stay when other values have grown old."""
+    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    for _ in range(2):
+        readings.apply({"errors": [error("path")], "loads": [], "driving": True}, 5.0, live=True)
+    series = readings.series
+    assert series["robot_errors_total", ("path", "warning")].value == 1.0
+    assert series["robot_errors_total", ("path", "warning")].stamp == float("inf")
+    assert series["robot_load_present", ()].value == 0.0
+    assert series["robot_driving", ()].value == 1.0
