@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -44,9 +45,11 @@ class Connection:
 
     transport = "websocket"
 
+    robot: Robot
+    """Whose it is; known when it may go on, and not before: whoever has no token makes no robot known."""
+
     def __init__(
         self,
-        robot: Robot,
         socket: web.WebSocketResponse,
         codec: Codec | None,
         *,
@@ -61,9 +64,10 @@ class Connection:
         self._ponged_in = ponged
         self.id = secrets.token_hex(8)
         self._tcp = transport
-        self.robot = robot
         self.stream = f"plain:{peer}"
         self.principal: Principal | None = None
+        self.clock_offset: float | None = None
+        """Seconds that the robot's clock is ahead of the agent's, where its hello says what it says."""
         self.reason = ""
         """Why it ended, in a word."""
         self.frames = self.bytes = 0
@@ -110,10 +114,15 @@ class Connection:
             return await self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
         self.stream = hello.stream_id
-        if hello.clock is not None:
-            self.robot.clock_offset = offset = hello.clock - self._intake.time()
-            self.robot.own("clock_offset_seconds").value = offset
+        if hello.clock is not None and isfinite(hello.clock):
+            self.clock_offset = hello.clock - self._intake.time()
         return True
+
+    def belong(self, robot: Robot) -> None:
+        """Note whose it is."""
+        self.robot = robot
+        if self.clock_offset is not None:
+            robot.clock_offset = robot.own("clock_offset_seconds").value = self.clock_offset
 
     async def welcome(self) -> None:
         """Tell the robot where to go on."""
@@ -218,6 +227,8 @@ class Connection:
         if type(message) is Live:
             if self._within_rate(now):
                 self._intake.live(self.robot, message.metrics, now)
+            else:
+                self.robot.count("telemetry_refused_total", "rate")
         elif type(message) is Data:
             self._data(message, data, now)
         elif type(message) is Ping:
@@ -239,7 +250,7 @@ class Connection:
         if self._ledger.full or robot.streams.pending(self.stream) >= LENIENCE * self._config.credit_frames:
             self.end(Close.TRY_LATER, "credit", "more frames than the credit allows are under way", retry_after_ms=1000)
             return
-        self._within_rate(now)
+        self._within_rate(now)  # it is taken all the same: the next acknowledgement gives less credit
         robot.streams.accept(self.stream, seq)
         try:
             events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls
@@ -263,7 +274,10 @@ class Connection:
     def _plain(self, data: bytes) -> Awaitable[None] | None:
         """Take what a client without the subprotocol sends: an object of metrics."""
         now = self._arrived(data)
+        if self._closing is not None:  # a newer connection may have said something newer
+            return None
         if not self._within_rate(now):
+            self.robot.count("telemetry_refused_total", "rate")
             return None
         try:
             metrics = _PLAIN.plain(data)
@@ -286,10 +300,7 @@ class Connection:
         if now >= self._window_ends:
             self._window_ends, self._in_window = now + 1.0, 0
         self._in_window += 1
-        if self._in_window <= self._config.rate_limit:
-            return True
-        self.robot.count("telemetry_refused_total", "rate")
-        return False
+        return self._in_window <= self._config.rate_limit
 
     def _credit(self) -> Credit:
         """Return what may be under way: nothing more for whoever is over its rate, or while too much waits."""

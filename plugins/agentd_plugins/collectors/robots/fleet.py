@@ -44,6 +44,7 @@ class Fleet:
         self._warn = warn
         self._config = config
         self._state = state
+        self._expected = frozenset(config.expected_robots)
         self._robots: dict[str, Robot] = {}
         self._version = 0
         self._shown: tuple[int, list[Series]] = (-1, [])
@@ -64,11 +65,15 @@ class Fleet:
         """Return a robot that is known."""
         return self._robots.get(name)
 
+    def has_room(self, name: str) -> bool:
+        """Say whether a robot is known, or may become so."""
+        return name in self._robots or len(self._robots) < self._config.max_robots
+
     def robot(self, name: str) -> Robot:
         """Return a robot; one that is new is known from now on. Raises ``TooManyRobots``."""
         robot = self._robots.get(name)
         if robot is None:
-            if len(self._robots) >= self._config.max_robots:
+            if not self.has_room(name):
                 raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
             streams = streams_of(self._state.get(f"robot:{name}"))
             budget, means = self._config.max_robot_series, self._means(name)
@@ -90,7 +95,7 @@ class Fleet:
             for robot in self._robots.values()
             if robot.connection is None
             and now - robot.seen > self._config.forget_after
-            and robot.id not in self._config.expected_robots
+            and robot.id not in self._expected
         ]
         for name in silent:
             self.forget(name)
@@ -131,8 +136,9 @@ class Fleet:
         families = []
         if self._config.signal_state:
             families.append(STATE(self._states(now)))
-        if count := sum(self._links):
-            buckets = tuple((bound, float(sum(self._links[: n + 1]))) for n, bound in enumerate(BUCKETS))
+        links = list(self._links)  # which grow meanwhile
+        if count := sum(links):
+            buckets = tuple((bound, float(sum(links[: n + 1]))) for n, bound in enumerate(BUCKETS))
             families.append(RTT({("websocket",): Histogram(buckets, float(count), self._links_sum)}))
         return families
 

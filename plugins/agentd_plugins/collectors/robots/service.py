@@ -56,6 +56,7 @@ class Service:
         self._epoch = ""
         self._second, self._accepted = 0.0, 0
         self._began = self._window_began = intake.now()
+        self._expected = frozenset(config.expected_robots)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -88,10 +89,6 @@ class Service:
         refusal = self._refusal(name, principal, chosen)
         if refusal is not None:
             return refusal
-        try:
-            robot = self._fleet.robot(name)
-        except TooManyRobots as error:
-            return self._refuse(503, "robots", str(error))
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the robot has gone")
@@ -108,7 +105,6 @@ class Service:
         if tcp is not None and tcp.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
         connection = Connection(
-            robot,
             websocket,
             Codec(chosen) if chosen else None,
             intake=self._intake,
@@ -121,7 +117,7 @@ class Service:
         )
         self._connections.add(connection)
         try:
-            await self._talk(connection, principal)
+            await self._talk(name, connection, principal)
         finally:
             self._connections.discard(connection)
             broken = websocket.exception()
@@ -134,28 +130,31 @@ class Service:
         """Return how many connections are open."""
         return len(self._connections)
 
-    async def _talk(self, connection: Connection, principal: Principal) -> None:
-        robot = connection.robot
+    async def _talk(self, name: str, connection: Connection, principal: Principal) -> None:
         connection.principal = principal
 
         def may(token: str | None) -> Principal | Close:
             judged = principal if token is None else self._authenticate(token)
             if judged is None or not judged.may(Scope.ROBOTS_WRITE):
                 return Close.CREDENTIAL
-            return judged if judged.writes_as(robot.id) else Close.FORBIDDEN
+            return judged if judged.writes_as(name) else Close.FORBIDDEN
 
         if connection.says_hello and not await connection.hello(may):
             self._count(connection.reason)
             return
+        try:
+            robot = self._fleet.robot(name)  # and not before: nobody waits from here to where it is connected
+        except TooManyRobots as error:
+            await self._send_away(connection, Close.TRY_LATER, "robots", str(error))
+            return
         if robot.flaps(self._intake.now(), connection.stream):
             self._intake.say("telemetry.identity_conflict", robot.id, connection_id=connection.id)
-            self._count("conflict")
-            connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
-            await connection.closed()
+            text = "several robots use this id: wait five minutes"
+            await self._send_away(connection, Close.CONFLICT, "conflict", text)
             return
+        connection.belong(robot)
         if robot.connection is not None:
             robot.connection.replace()
-        robot = self._fleet.robot(robot.id)  # it may have been forgotten meanwhile
         self._opened(robot, connection)
         try:
             if connection.says_hello:
@@ -165,6 +164,11 @@ class Service:
             connection.reason = connection.reason or "gone"
         finally:
             self._closed(robot, connection)
+        await connection.closed()
+
+    async def _send_away(self, connection: Connection, code: Close, reason: str, text: str) -> None:
+        self._count(reason)
+        connection.end(code, reason, text)
         await connection.closed()
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
@@ -203,8 +207,12 @@ class Service:
         """Return why a robot cannot come in now, or None where it may."""
         if not is_robot_id(name):
             return self._refuse(400, "id", "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
-        if self._stopping or len(self._connections) >= self._config.max_connections:
-            return self._refuse(503, "connections", "as many robots are connected as may be")
+        if self._stopping:
+            return self._refuse(503, "restart", "the agent stops")
+        if len(self._connections) >= self._config.max_connections:
+            return self._refuse(503, "connections", "as many robots are connected as max_connections allows")
+        if not self._fleet.has_room(name):
+            return self._refuse(503, "robots", "as many robots are known as max_robots allows")
         now = self._intake.now()
         if now >= self._second:
             self._second, self._accepted = now + 1.0, 0
@@ -254,7 +262,7 @@ class Service:
         if robot.connection is not None:
             robot.own("last_seen_timestamp_seconds", robot.connection.transport).value = self._heard(robot)
         fresh = self._fleet.is_fresh(robot, now)
-        expected = robot.id in self._config.expected_robots
+        expected = robot.id in self._expected
         if not fresh and not robot.stale_told and (robot.fresh or (expected and self._late_for(robot, now))):
             robot.stale_told = True
             age = now - robot.fresh if robot.fresh else None

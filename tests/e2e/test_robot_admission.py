@@ -1,0 +1,82 @@
+"""Who becomes a robot that is known, and when: a whole agent that does not know its robots yet."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from agentd.testing.agent import AgentProcess
+
+CONFIGURATION = (
+    "[collectors]\ndisable = ['hwmon']\n[collectors.robots]\nstale_after = '500ms'\nforget_after = '500ms'\n"
+)
+
+PROTOCOL = ("agentd.telemetry.v1",)
+
+
+@pytest.fixture
+async def session():
+    """A session of HTTP."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def agent(tmp_path, session):
+    """An agent that takes robots, and soon forgets them."""
+    agent = AgentProcess(tmp_path / "agent", CONFIGURATION)
+    await agent.start(session)
+    yield agent
+    await agent.stop()
+
+
+async def robots(agent, session):
+    """Return the ids of the robots that are known."""
+    async with session.get(f"http://127.0.0.1:{agent.port}/api/telemetry/robots") as answer:
+        return [robot["robot_id"] for robot in (await answer.json())["robots"]]
+
+
+async def test_a_hello_that_takes_long(agent, session):
+    """A robot whose hello comes after others like it would have been forgotten is acknowledged, and shown."""
+    async with session.ws_connect(
+        f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
+    ) as socket:
+        await asyncio.sleep(2.5)  # the agent looks every second for whom to forget
+        await socket.send_json({"type": "hello", "stream_id": "one"})
+        assert (await socket.receive_json(timeout=5))["type"] == "welcome"
+        await socket.send_json({"type": "data", "seq": 1, "metrics": {"battery_level": 50}})
+        assert (await socket.receive_json(timeout=5))["seq"] == 1
+        async with session.get(f"http://127.0.0.1:{agent.port}/api/telemetry/robots/amr-7/metrics") as answer:
+            assert (await answer.json())["battery_level"] == 50
+
+
+async def test_nobody_in_particular(agent, session):
+    """Whoever has no credential makes no robot known, neither before its hello nor after it was refused."""
+    address, elsewhere = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/stranger", {"Host": "agent.example"}
+    async with session.ws_connect(address, protocols=PROTOCOL, headers=elsewhere) as socket:
+        assert await robots(agent, session) == []
+        await socket.send_json({"type": "hello", "stream_id": "one"})
+        assert (await socket.receive_json(timeout=5))["reason"] == "credential"
+        assert (await socket.receive(timeout=5)).data == 4401
+        assert await robots(agent, session) == []
+
+
+async def test_numbered_frames_beyond_the_rate(agent, session):
+    """Numbered frames beyond the rate are taken, and not counted as left out; live ones are left out, and counted."""
+    async with session.ws_connect(
+        f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
+    ) as socket:
+        await socket.send_json({"type": "hello", "stream_id": "one"})
+        await socket.receive_json(timeout=5)
+        for seq in range(1, 121):
+            await socket.send_json({"type": "data", "seq": seq, "metrics": {"odometer": seq}})
+        while (await socket.receive_json(timeout=5)).get("seq") != 120:
+            pass
+        async with session.get(f"http://127.0.0.1:{agent.port}/metrics") as answer:
+            assert 'reason="rate"' not in await answer.text()
+        for _ in range(300):
+            await socket.send_json({"type": "live", "metrics": {"odometer": 1}})
+        await socket.send_json({"type": "ping"})
+        assert (await socket.receive_json(timeout=5))["type"] == "pong"
+        async with session.get(f"http://127.0.0.1:{agent.port}/metrics") as answer:
+            assert 'reason="rate"' in await answer.text()
