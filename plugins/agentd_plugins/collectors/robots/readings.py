@@ -142,6 +142,9 @@ class Readings:
         term = self.means(field)
         if term is None:
             term = Term(CUSTOM, (field,))
+        if len(self._fields) >= 2 * self.budget:  # many spellings of a field may mean one series
+            self._note("budget", field)
+            return None
         series = self._series(term.signal, term.labels, field)
         if series is None:
             return None
@@ -152,7 +155,7 @@ class Readings:
         key = (signal.name, labels)
         series = self.series.get(key)
         if series is None:
-            if len(self.series) >= self.budget or len(self._fields) >= 2 * self.budget:
+            if len(self.series) >= self.budget:
                 self._note("budget", field)
                 return None
             series = self.series[key] = Series(signal, (self._robot, *labels), field)
@@ -170,7 +173,7 @@ class Readings:
         if name is None or not isinstance(raw, str) or len(raw) > LONGEST:
             self._note("text" if isinstance(raw, str) else "type", field)
             return
-        known = self._texts.setdefault(field, [])
+        known = self._texts.setdefault(field.lower(), [])
         active = not (name == "estop_active" and raw.lower() in NO_STOP)
         if active and all(series.raw != raw for series in known):
             if len(known) >= STATES:
