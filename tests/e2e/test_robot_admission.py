@@ -1,4 +1,4 @@
-"""Who becomes a robot that is known, and when: a whole agent that does not know its robots yet."""
+"""Who becomes a robot that is known, and what is told of those that are: a whole agent."""
 
 import asyncio
 
@@ -80,3 +80,25 @@ async def test_numbered_frames_beyond_the_rate(agent, session):
         assert (await socket.receive_json(timeout=5))["type"] == "pong"
         async with session.get(f"http://127.0.0.1:{agent.port}/metrics") as answer:
             assert 'reason="rate"' in await answer.text()
+
+
+async def test_a_text_that_comes_back(agent, session):
+    """What a robot has told last is the text that it said last, also one that it had said before another."""
+    address = f"http://127.0.0.1:{agent.port}/api/telemetry/robots/amr-7/metrics"
+    for state in ("idle", "driving", "idle"):
+        async with session.post(address, json={"state": state}) as answer:
+            assert answer.status == 200
+    async with session.get(address) as answer:
+        assert (await answer.json())["state"] == "idle"
+
+
+async def test_energy_that_is_stale(agent, session):
+    """The energy of a robot that has fallen silent is not told as if it were known."""
+    address = f"http://127.0.0.1:{agent.port}/api/telemetry"
+    async with session.post(f"{address}/robots/amr-7/metrics", json={"power": 20}):
+        pass
+    async with session.get(f"{address}/energy") as answer:
+        assert [robot["power_watts"] for robot in (await answer.json())["robots"]] == [{"": 20.0}]
+    await asyncio.sleep(0.6)
+    async with session.get(f"{address}/energy") as answer:
+        assert (await answer.json())["robots"] == []

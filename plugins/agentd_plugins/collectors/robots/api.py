@@ -137,7 +137,8 @@ class Api:
         for series in robot.readings.series.values():
             if not series.stamp:
                 continue
-            _put(said, series.field, series.raw)
+            if not isinstance(series.raw, str) or series.value:  # of the texts of a field the one that it has now
+                _put(said, series.field, series.raw)
             labels = dict(zip(series.signal.metric.labels[1:], series.key[1:], strict=True))
             canonical.append(
                 schemas.Reading(
@@ -202,7 +203,7 @@ class Api:
         return web.Response(status=204)
 
     async def _energy(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
-        return _json(await energy(self._fleet, self._gather, self._intake.time()))
+        return _json(await energy(self._fleet, self._gather, self._intake.now(), self._intake.time()))
 
 
 def _frames(body: bytes) -> list[schemas.Posted]:

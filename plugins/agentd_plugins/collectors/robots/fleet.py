@@ -105,6 +105,10 @@ class Fleet:
         """Say whether a robot has told something lately."""
         return robot.fresh > 0 and now - robot.fresh <= self._config.stale_after
 
+    def shows(self, series: Series, now: float) -> bool:
+        """Say whether a value is young enough to be shown."""
+        return series.stamp > 0 and now - series.stamp <= self._config.stale_after
+
     def ponged(self, transport: str, seconds: float) -> None:
         """Note how long a ping took."""
         index = next((place for place, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
