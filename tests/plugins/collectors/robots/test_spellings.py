@@ -1,4 +1,4 @@
-"""Robots that spell their fields in ever other ways, and texts that change: what is kept of them is bounded and right."""
+"""Robots that spell a field in ever other ways, and texts that change: what is kept is bounded, and right."""
 
 from itertools import product
 
