@@ -102,3 +102,55 @@ async def test_energy_that_is_stale(agent, session):
     await asyncio.sleep(0.6)
     async with session.get(f"{address}/energy") as answer:
         assert (await answer.json())["robots"] == []
+
+
+async def welcomed(socket, **fields):
+    """Say hello, and hear the welcome."""
+    await socket.send_json({"type": "hello", "stream_id": "one", **fields})
+    assert (await socket.receive_json(timeout=5))["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type": "live", "metrics": {"seq": 900, "x": NaN}}',
+        '{"type": "data", "metrics": {"seq": 900, "x": NaN}}',
+    ],
+)
+async def test_a_broken_frame_with_a_metric_called_seq(agent, session, frame):
+    """A broken frame whose number cannot be told consumes none: the frames that follow are not taken for repeats."""
+    address = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7"
+    async with session.ws_connect(address, protocols=PROTOCOL) as socket:
+        await welcomed(socket)
+        await socket.send_str(frame)
+        assert (await socket.receive_json(timeout=5))["fatal"]
+        assert (await socket.receive(timeout=5)).data == 4400
+    async with session.ws_connect(address, protocols=PROTOCOL) as socket:
+        await welcomed(socket)
+        await socket.send_json({"type": "data", "seq": 1, "metrics": {}})
+        answer = await socket.receive_json(timeout=5)
+        assert (answer["type"], answer["seq"]) == ("ack", 1)
+
+
+@pytest.mark.parametrize("first", [1, 5])
+async def test_a_broken_frame_that_is_the_next(agent, session, first):
+    """A broken frame with the number that has to come is consumed, also where a metric has the name ``seq``."""
+    address = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7"
+    async with session.ws_connect(address, protocols=PROTOCOL) as socket:
+        await welcomed(socket, first_seq=first, last_seq=first)
+        await socket.send_str(f'{{"type": "data", "metrics": {{"seq": 900, "x": NaN}}, "seq": {first}}}')
+        refused = await socket.receive_json(timeout=5)
+        assert (refused["type"], refused["seq"], refused.get("fatal", False)) == ("error", first, False)
+        answer = await socket.receive_json(timeout=5)
+        assert (answer["type"], answer["seq"]) == ("ack", first)
+
+
+async def test_a_connection_of_a_robot_that_is_forgotten(agent, session):
+    """Whoever has a robot forgotten ends its connection, which is told that, and not that another has come."""
+    address = f"http://127.0.0.1:{agent.port}/api/telemetry"
+    async with session.ws_connect(f"{address}/ws/amr-7", protocols=PROTOCOL) as socket:
+        await welcomed(socket)
+        async with session.delete(f"{address}/robots/amr-7") as answer:
+            assert answer.status == 204
+        assert (await socket.receive_json(timeout=5))["reason"] == "forgotten"
+        assert (await socket.receive(timeout=5)).data == 1000

@@ -193,7 +193,7 @@ class Api:
         if robot is None:
             return _refusal(404, "this robot is not known")
         if robot.connection is not None:
-            robot.connection.replace()
+            robot.connection.forget()
         self._fleet.forget(name)
         self._intake.forget(name)
         try:
