@@ -207,7 +207,7 @@ class Api:
         if robot is None:
             return _refusal(404, "this robot is not known")
         if robot.connection is not None:
-            robot.connection.replace()
+            robot.connection.forget()
         self._fleet.forget(name)
         self._intake.forget(name)
         try:
@@ -217,7 +217,7 @@ class Api:
         return web.Response(status=204)
 
     async def _energy(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
-        return _json(await energy(self._fleet, self._gather, self._intake.time()))
+        return _json(await energy(self._fleet, self._gather, self._intake.now(), self._intake.time()))
 
 
 def _frames(body: bytes) -> list[schemas.Posted]:

@@ -48,6 +48,9 @@ class Connection:
 
     transport = "websocket"
 
+    robot: Robot
+    """Whose it is; known when it may go on, and not before: whoever has no token makes no robot known."""
+
     def __init__(
         self,
         socket: web.WebSocketResponse,
@@ -81,6 +84,7 @@ class Connection:
         self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
         self._encode = codec.encode if codec is not None else msgspec.json.encode
         self._clock_offset: float | None = None
+        self._first_seq = 0
         self._ping: tuple[bytes, float] | None = None
         self._ping_due = self.began + config.ping_every
         self._closing: asyncio.Task[Any] | None = None
@@ -114,7 +118,7 @@ class Connection:
             text = "this token is not for this robot" if allowed is Close.FORBIDDEN else "the token is missing or wrong"
             return await self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
-        self.stream = hello.stream_id
+        self.stream, self._first_seq = hello.stream_id, hello.first_seq
         if hello.clock is not None and isfinite(hello.clock):
             self._clock_offset = hello.clock - self._intake.time()
         return True
@@ -172,6 +176,10 @@ class Connection:
     def replace(self) -> None:
         """End, because a newer connection of the robot has come."""
         self.end(1000, "replaced", "a newer connection of this robot has come")
+
+    def forget(self) -> None:
+        """End, because somebody wants the robot to be forgotten."""
+        self.end(1000, "forgotten", "this robot was forgotten, as somebody asked for")
 
     def restart(self) -> None:
         """End, because the agent does."""
@@ -270,21 +278,27 @@ class Connection:
 
     def _poison(self, error: ProtocolError, size: int) -> None:
         """Consume a frame that cannot be understood, where its number can be told; else end."""
-        if error.seq is None:
+        streams = self.robot.streams
+        last = streams.last(self.stream) or 0
+        seq = error.seq
+        if seq is None:  # frames come in order: what would leave a gap is something else of that name
+            repeated = max((number for number in error.perhaps if 0 < number <= last), default=None)
+            expected = max(last + 1, self._first_seq)
+            seq = expected if expected in error.perhaps else repeated
+        if seq is None:
             self.end(Close.PROTOCOL, "protocol", str(error))
             return
-        last = self.robot.streams.last(self.stream)
-        if last is None or error.seq > last:
+        if seq > last:
             if not self._has_room():
                 return
-            self.robot.streams.accept(self.stream, error.seq, size)
-            self._ledger.add(Entry(self.robot, self.stream, error.seq, (), size))
-        self.refused(error.seq, str(error))
+            streams.accept(self.stream, seq, size)
+            self._ledger.add(Entry(self.robot, self.stream, seq, (), size))
+        self.refused(seq, str(error))
 
     def _plain(self, data: bytes) -> Awaitable[None] | None:
         """Take what a client without the subprotocol sends: an object of metrics."""
         now = self._arrived(data)
-        if not self._within_rate():
+        if self._closing is not None or not self._within_rate():  # a newer connection may have said something newer
             return None
         try:
             metrics = _PLAIN.plain(data)

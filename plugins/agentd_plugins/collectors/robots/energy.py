@@ -20,7 +20,7 @@ class MachineValue(msgspec.Struct):
 
 
 class RobotEnergy(msgspec.Struct):
-    """What a robot has told last of energy, by what it belongs to ("" for the whole robot)."""
+    """What a robot has told of energy and what is not stale, by what it belongs to ("" for the whole robot)."""
 
     robot_id: str
     power_watts: dict[str, float]
@@ -46,15 +46,18 @@ _FIELDS = {
 }
 
 
-async def energy(fleet: Fleet, gather: Callable[..., Awaitable[Snapshot]], timestamp: float) -> Energy:
-    """Return what is known of energy. What this machine does not tell is left out."""
+async def energy(fleet: Fleet, gather: Callable[..., Awaitable[Snapshot]], now: float, timestamp: float) -> Energy:
+    """Return what is known of energy, ``now`` being that of the monotonic clock.
+
+    What this machine does not tell, and what robots have told too long ago, is left out.
+    """
     machine = [value for collector in COLLECTORS for value in await _of_machine(collector, gather)]
     robots = []
     for robot in fleet:
         found: dict[str, dict[str, float]] = {field: {} for field in _FIELDS.values()}
         for series in robot.readings.series.values():
             field = _FIELDS.get(series.signal.name)
-            if field is not None and series.stamp:
+            if field is not None and fleet.shows(series, now):
                 found[field][series.key[1] or ""] = series.value
         if any(found.values()):
             robots.append(RobotEnergy(robot.id, **found))

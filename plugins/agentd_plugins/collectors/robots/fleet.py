@@ -65,11 +65,16 @@ class Fleet:
         """Return a robot that is known."""
         return self._robots.get(name)
 
+    def has_room(self, name: str) -> bool:
+        """Say whether a robot is known, or may become so."""
+        return name in self._robots or len(self._robots) < self._config.max_robots
+
     def robot(self, name: str) -> Robot:
         """Return a robot; one that is new is known from now on. Raises ``TooManyRobots``."""
         robot = self._robots.get(name)
         if robot is None:
-            self.check_room(name)
+            if not self.has_room(name):
+                raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
             streams = streams_of(self._state.get(f"robot:{name}"))
             budget, means = self._config.max_robot_series, self._means(name)
             robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
@@ -77,11 +82,6 @@ class Fleet:
             robot.own("up")
             self._version += 1
         return robot
-
-    def check_room(self, name: str) -> None:
-        """Raise ``TooManyRobots`` where a robot is new, and there is no room for it."""
-        if name not in self._robots and len(self._robots) >= self._config.max_robots:
-            raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
 
     def forget(self, name: str) -> bool:
         """Forget a robot; say whether it was known."""
@@ -105,6 +105,10 @@ class Fleet:
     def is_fresh(self, robot: Robot, now: float) -> bool:
         """Say whether a robot has told something lately."""
         return robot.fresh > 0 and now - robot.fresh <= self._config.stale_after
+
+    def shows(self, series: Series, now: float) -> bool:
+        """Say whether a value is young enough to be shown."""
+        return series.stamp > 0 and now - series.stamp <= self._config.stale_after
 
     def ponged(self, transport: str, seconds: float) -> None:
         """Note how long a ping took."""
@@ -137,8 +141,9 @@ class Fleet:
         families = []
         if self._config.signal_state:
             families.append(STATE(self._states(now)))
-        if count := sum(self._links):
-            buckets = tuple((bound, float(sum(self._links[: n + 1]))) for n, bound in enumerate(BUCKETS))
+        links = list(self._links)  # which grow meanwhile
+        if count := sum(links):
+            buckets = tuple((bound, float(sum(links[: n + 1]))) for n, bound in enumerate(BUCKETS))
             families.append(RTT({("websocket",): Histogram(buckets, float(count), self._links_sum)}))
         return families
 

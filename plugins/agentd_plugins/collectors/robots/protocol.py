@@ -6,7 +6,7 @@ With the subprotocol ``agentd.telemetry.v1`` each message is one JSON object in 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 _ROBOT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_DATA = re.compile(rb'"type"\s*:\s*"data"')
 _SEQ = re.compile(rb'"seq"\s*:\s*([0-9]{1,16})\b')
 
 
@@ -139,11 +140,16 @@ Message = Hello | Live | Data | Ping | Pong
 
 
 class ProtocolError(ValueError):
-    """What was sent cannot be understood. ``seq`` is the number of the frame, where it can be told."""
+    """What was sent cannot be understood.
 
-    def __init__(self, text: str, seq: int | None = None) -> None:
+    ``seq`` is the number of the frame, where it can be told; else it is one out of ``perhaps``, or none of them: a
+    broken frame may also have a metric of that name.
+    """
+
+    def __init__(self, text: str, seq: int | None = None, perhaps: Collection[int] = ()) -> None:
         super().__init__(text)
         self.seq = seq
+        self.perhaps = perhaps
 
 
 class Codec:
@@ -161,7 +167,7 @@ class Codec:
         try:
             return self._decode(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise ProtocolError(_reason(error), self._number(frame)) from None
+            raise self._poison(frame, _reason(error)) from None
 
     def plain(self, frame: bytes) -> Mapping[str, Any]:
         """Return the metrics that a client without the subprotocol sends. Raises ``ProtocolError``."""
@@ -182,17 +188,16 @@ class Codec:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
             raise ProtocolError(_reason(error)) from None
 
-    def _number(self, frame: bytes) -> int | None:
-        """Return the number of a frame that is otherwise wrong: it is to be consumed, or it would come for ever."""
+    def _poison(self, frame: bytes, reason: str) -> ProtocolError:
+        """Return the error of a frame, with its number: it is to be consumed, or it would come for ever."""
         try:
             found = self._loose(frame)
-            number = found.get("seq") if isinstance(found, dict) and found.get("type") == "data" else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
-            if self.binary:
-                return None
-            match = _SEQ.search(frame)
-            number = int(match[1]) if match else None
-        return number if type(number) is int and 1 <= number < 2**53 else None
+            if self.binary or _DATA.search(frame) is None:
+                return ProtocolError(reason)
+            return ProtocolError(reason, perhaps={int(digits) for digits in _SEQ.findall(frame)})
+        number = found.get("seq") if isinstance(found, dict) and found.get("type") == "data" else None
+        return ProtocolError(reason, number if type(number) is int and 1 <= number < 2**53 else None)
 
 
 def is_robot_id(text: str) -> bool:

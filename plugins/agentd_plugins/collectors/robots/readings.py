@@ -164,6 +164,9 @@ class Readings:
         term = self.means(field)
         if term is None:
             term = Term(CUSTOM, (field,))
+        if len(self._fields) >= 2 * self.budget:  # many spellings of a field may mean one series
+            self._note("budget", field)
+            return None
         series = self._series(term.signal, term.labels, field)
         if series is None:
             return None

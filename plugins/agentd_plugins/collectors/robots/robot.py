@@ -48,6 +48,9 @@ class Link(Protocol):
     def replace(self) -> None:
         """End, because a newer connection has come."""
 
+    def forget(self) -> None:
+        """End, because somebody wants the robot to be forgotten."""
+
     def safe(self, seq: int) -> None:
         """Tell that all numbered frames up to this one are on disk."""
 

@@ -92,10 +92,6 @@ class Service:
         refusal = self._refusal(name, principal, chosen)
         if refusal is not None:
             return refusal
-        try:
-            self._fleet.check_room(name)
-        except TooManyRobots as error:
-            return self._refuse(503, "robots", str(error))
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the robot has gone")
@@ -152,15 +148,12 @@ class Service:
         try:  # not before: who may not write as a robot must not make it known
             robot = self._fleet.robot(name)
         except TooManyRobots as error:
-            self._count("robots")
-            connection.end(Close.TRY_LATER, "robots", str(error), retry_after_ms=RESTART_WITHIN)
-            await connection.closed()
+            await self._send_away(connection, Close.TRY_LATER, "robots", str(error))
             return
         if robot.flaps(self._intake.now(), connection.stream):
             self._intake.say("telemetry.identity_conflict", name, connection_id=connection.id)
-            self._count("conflict")
-            connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
-            await connection.closed()
+            text = "several robots use this id: wait five minutes"
+            await self._send_away(connection, Close.CONFLICT, "conflict", text)
             return
         if robot.connection is not None:
             robot.connection.replace()
@@ -174,6 +167,11 @@ class Service:
             connection.reason = connection.reason or "gone"
         finally:
             self._closed(robot, connection)
+        await connection.closed()
+
+    async def _send_away(self, connection: Connection, code: Close, reason: str, text: str) -> None:
+        self._count(reason)
+        connection.end(code, reason, text)
         await connection.closed()
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
@@ -212,8 +210,12 @@ class Service:
         """Return why a robot cannot come in now, or None where it may."""
         if not is_robot_id(name):
             return self._refuse(400, "id", "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
-        if self._stopping or len(self._connections) >= self._config.max_connections:
-            return self._refuse(503, "connections", "as many robots are connected as may be")
+        if self._stopping:
+            return self._refuse(503, "restart", "the agent stops")
+        if len(self._connections) >= self._config.max_connections:
+            return self._refuse(503, "connections", "as many robots are connected as max_connections allows")
+        if not self._fleet.has_room(name):
+            return self._refuse(503, "robots", "as many robots are known as max_robots allows")
         now = self._intake.now()
         if now >= self._second:
             self._second, self._accepted = now + 1.0, 0

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agentd.plugin import Config, Duration, Size
+from agentd_plugins.collectors.robots.protocol import is_robot_id
 from agentd_plugins.collectors.robots.vocabulary import SIGNALS, Override, meaning, overridden
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -24,7 +25,8 @@ class RobotsConfig(Config):
     or was never seen. Each multiplies with the number of robots."""
     overrides: list[Override] = []
     """What some robots mean by a field, where it is not what the vocabulary says: ``field``, ``robots`` (a pattern),
-    and ``metric``, ``scale`` or ``absent`` (values that mean "not known")."""
+    and ``metric``, ``scale`` or ``absent`` (values that mean "not known"). Of several for one field
+    of a robot the last one counts."""
     plain_reply: Literal["none", "ack", "echo"] = "none"
     """What a client without the subprotocol gets for each frame: nothing, ``{"status": "ok"}``, or what it sent."""
     metrics_published: Literal["off", "query", "frame"] = "off"
@@ -56,10 +58,31 @@ class RobotsConfig(Config):
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
-        for name in self.signal_state:
-            if name.removeprefix("robot_") not in SIGNALS:
-                raise ValueError(f"signal_state: there is no metric {name!r} in the vocabulary of robots")
+        wrong = [
+            f"{name} must be longer than 0s"
+            for name in ("stale_after", "hello_within", "ping_every")
+            if not getattr(self, name) > 0
+        ]
+        if self.forget_after < self.stale_after:
+            wrong.append("forget_after must not be shorter than stale_after")
+        wrong += [
+            f"expected_robots: a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -; found {name!r}"
+            for name in self.expected_robots
+            if not is_robot_id(name)
+        ]
+        if len(set(self.expected_robots)) > self.max_robots:
+            wrong.append("expected_robots: there are more than max_robots allows")
+        wrong += [
+            f"signal_state: there is no metric {name!r} in the vocabulary of robots"
+            for name in self.signal_state
+            if name.removeprefix("robot_") not in SIGNALS
+        ]
         for override in self.overrides:
-            if "*" in override.field:
-                raise ValueError(f"overrides: name each field itself; in {override.field!r} * stands for nothing")
-            overridden(meaning(override.field), override)
+            try:
+                if "*" in override.field:
+                    raise ValueError(f"name each field itself; in {override.field!r} * stands for nothing")
+                overridden(meaning(override.field), override)
+            except ValueError as error:
+                wrong.append(f"overrides: {error}")
+        if wrong:
+            raise ValueError("; ".join(wrong))

@@ -1,0 +1,39 @@
+"""Robots that spell a field in ever other ways, and texts that change: what is kept is bounded, and right."""
+
+from itertools import product
+
+from agentd_plugins.collectors.robots.readings import Readings
+from agentd_plugins.collectors.robots.vocabulary import meaning
+
+BUDGET = 10
+
+
+def readings():
+    """Return the readings of a robot, and what it was told about."""
+    told = []
+    return Readings("amr-7", BUDGET, meaning, lambda rule, _field: told.append(rule), lambda: None), told
+
+
+def spellings(word, number):
+    """Return so many ways to write a word in capitals and small letters."""
+    ways = map("".join, product(*zip(word.lower(), word.upper(), strict=True)))
+    return [way for way, _ in zip(dict.fromkeys(ways), range(number), strict=False)]
+
+
+def test_numbers_in_many_spellings():
+    """Fields that mean one series are remembered up to twice the budget; what is beyond is noted as such."""
+    kept, told = readings()
+    for number, field in enumerate(spellings("battery_level", 100)):
+        kept.apply({field: number}, 1.0 + number, live=True)
+    assert len(kept.series) == 1
+    assert len(kept._fields) == 2 * BUDGET
+    assert told == ["budget"] * (100 - 2 * BUDGET)
+
+
+def test_texts_in_many_spellings():
+    """A text is one of its field's, however the field is written: one series is 1, and nothing else grows."""
+    kept, _ = readings()
+    for number, field in enumerate(spellings("state", 32)):
+        kept.apply({field: "idle" if number % 2 else "driving"}, 1.0 + number, live=True)
+    assert len(kept._texts) == 1
+    assert {key[1]: series.value for key, series in kept.series.items()} == {("idle",): 1.0, ("driving",): 0.0}
