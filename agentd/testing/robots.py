@@ -1,7 +1,8 @@
 """The oracle of delivery for robots: numbered frames with events, an agent that is killed, connections that are cut.
 
-Robots that keep the protocol's rules send frames and note which the agent has acknowledged. In the end everything is left
-in peace, and each acknowledged event has to be in the journal once, those of each robot in the order of their numbers.
+Robots that keep the protocol's rules send frames and note which the agent has acknowledged. In the end everything is
+left in peace, and each acknowledged event has to be in the journal once, those of each robot in the order of their
+numbers.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ class Stream:
     """The number up to which all is acknowledged."""
     consumed: set[int] = field(default_factory=set)
     """Numbers of frames that were refused."""
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it hears something, or will hear nothing more."""
     connections: int = 0
     backwards: list[tuple[int, int]] = field(default_factory=list)
     """Where a welcome asked for what had been acknowledged: its number, and what was safe."""
@@ -93,6 +96,7 @@ class RobotTrial:
             stream.backwards.append((resume, stream.safe))
         stream.safe = max(stream.safe, resume - 1)
         hearing = asyncio.create_task(self._hear(socket, stream))
+        hearing.add_done_callback(lambda _: stream.told.set())
         cut = None if self._ending else self._random.randint(1, 400)
         try:
             for sent, seq in enumerate(range(resume, 2**53)):
@@ -103,17 +107,21 @@ class RobotTrial:
                 if sent == cut:
                     self._cut(socket)
                     return
-                while seq - stream.safe >= welcome["credit"]["frames"] and not hearing.done():
-                    await asyncio.sleep(0.005)
+                await self._safe(stream, seq - welcome["credit"]["frames"] + 1, hearing)
                 if hearing.done():
                     return
                 await asyncio.sleep(self._random.choice((0, 0, 0, 0.01)))
             async with asyncio.timeout(10):
-                while stream.safe < stream.last and not hearing.done():
-                    await asyncio.sleep(0.01)
+                await self._safe(stream, stream.last, hearing)
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _safe(self, stream: Stream, seq: int, hearing: "asyncio.Task[None]") -> None:
+        """Wait until all frames up to a number are acknowledged, or nothing more can be heard."""
+        while stream.safe < seq and not hearing.done():
+            stream.told.clear()
+            await stream.told.wait()
 
     async def _hear(self, socket: aiohttp.ClientWebSocketResponse, stream: Stream) -> None:
         async for message in socket:
@@ -122,6 +130,7 @@ class RobotTrial:
                 stream.safe = max(stream.safe, told["seq"])
             elif "seq" in told:
                 stream.consumed.add(told["seq"])
+            stream.told.set()
 
     def _cut(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         transport = socket.get_extra_info("socket")

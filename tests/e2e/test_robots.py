@@ -89,10 +89,10 @@ def test_a_robot_beyond_its_budget_is_named(start_agent):
 
 
 def test_a_fleet_that_comes_speaks_and_vanishes_leaves_nothing(start_agent, tmp_path):
-    """Two thousand connections, silent at first, then all at once, then killed: three rounds leave no descriptors, and no
-    more memory than one.
+    """Two thousand connections, silent at first, then all at once, then killed: three rounds leave no descriptors,
+    and no more memory than one.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < FLEET + 500:
         pytest.skip(f"only {hard} descriptors are allowed")
     agent = start_agent(
@@ -136,7 +136,8 @@ robots = []
 for n in range(number):
     robot = socket.create_connection(("127.0.0.1", port), timeout=60)
     robot.sendall(
-        f"GET /api/telemetry/ws/r{n} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n"
+        f"GET /api/telemetry/ws/r{n} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: Upgrade\\r\\n"
+        "Upgrade: websocket\\r\\n"
         "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n".encode()
     )
     head = b""

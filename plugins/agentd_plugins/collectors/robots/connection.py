@@ -3,11 +3,9 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from math import isfinite
-from typing import Any
 
-import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 
 from agentd.plugin import EventError, Principal
@@ -29,21 +27,16 @@ from agentd_plugins.collectors.robots.protocol import (
 )
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-
-UNSENT = 32 * 1024
-"""Bytes that may wait for a robot that does not read; asyncio itself would let a sender wait at 64 KiB."""
+from agentd_plugins.collectors.robots.wire import Wire
 
 RESTART_WITHIN = 60_000
 """Milliseconds over which robots spread their return when the agent restarts."""
-
-CLOSING = 2.0
-"""Seconds in which a robot has to take what is sent at the end."""
 
 LENIENCE = 2
 """Times the credit that a robot may use before its connection is closed."""
 
 
-class Connection:
+class Connection(Wire):
     """A robot's WebSocket, after its upgrade."""
 
     transport = "websocket"
@@ -64,30 +57,23 @@ class Connection:
         transport: asyncio.Transport,
         ponged: Callable[[str, float], None],
     ) -> None:
-        self._ponged_in = ponged
+        super().__init__(socket, transport, codec)
         self.id = secrets.token_hex(8)
-        self._tcp = transport
+        self._ponged_in = ponged
         self.robot: Robot
         """Whose it is; from ``begin`` on."""
         self.stream = f"plain:{peer}"
         self.principal: Principal | None = None
-        self.reason = ""
-        """Why it ended, in a word."""
         self.began = intake.now()
         self.heard = self.began
-        self._socket = socket
-        self._codec = codec
         self._intake = intake
         self._ledger = ledger
         self._config = config
         self._epoch = epoch
-        self._wanted = WSMsgType.BINARY if codec is not None and codec.binary else WSMsgType.TEXT
-        self._encode = codec.encode if codec is not None else msgspec.json.encode
         self._clock_offset: float | None = None
         self._first_seq = 0
         self._ping: tuple[bytes, float] | None = None
         self._ping_due = self.began + config.ping_every
-        self._closing: asyncio.Task[Any] | None = None
 
     @property
     def says_hello(self) -> bool:
@@ -101,22 +87,22 @@ class Connection:
             async with asyncio.timeout(self._config.hello_within):
                 message = await self._first()
         except TimeoutError:
-            return await self._refuse(Close.NO_HELLO, "no_hello", "no hello came in time")
+            return self._refuse(Close.NO_HELLO, "no_hello", "no hello came in time")
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-            self._ended(message)
+            self._note_end(message)
             return False
         if message.type is not self._wanted:
-            return await self._refuse(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
+            return self._refuse(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
         try:
             hello = self._codec.decode(_data(message))
         except ProtocolError as error:
-            return await self._refuse(Close.PROTOCOL, "protocol", str(error))
+            return self._refuse(Close.PROTOCOL, "protocol", str(error))
         if not isinstance(hello, Hello):
-            return await self._refuse(Close.PROTOCOL, "protocol", "expected hello as the first message")
+            return self._refuse(Close.PROTOCOL, "protocol", "expected hello as the first message")
         allowed = may(hello.token)
         if isinstance(allowed, Close):
             text = "this token is not for this robot" if allowed is Close.FORBIDDEN else "the token is missing or wrong"
-            return await self._refuse(allowed, allowed.name.lower(), text)
+            return self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
         self.stream, self._first_seq = hello.stream_id, hello.first_seq
         if hello.clock is not None and isfinite(hello.clock):
@@ -146,10 +132,8 @@ class Connection:
         # Kept here and not in the object: what refers to itself would wait for the garbage collector.
         take: Callable[[bytes], Awaitable[None] | None] = self._plain if self._codec is None else self._frame
         receive, wanted = self._socket.receive, self._wanted
-        while True:
+        while not self.ending:  # what still comes then is not acknowledged: after a loss it would leave a hole
             message = await receive()
-            if self._closing is not None:
-                return  # what still comes is not acknowledged: after a loss it would leave a hole
             if message.type is wanted:
                 waiting = take(_data(message))
                 if waiting is not None:
@@ -162,16 +146,8 @@ class Connection:
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self.end(Close.UNSUPPORTED, "wrong_frame", "the subprotocol has frames of another kind")
             else:
-                self._ended(message)
+                self._note_end(message)
                 return
-
-    def end(self, code: int, reason: str, text: str, *, retry_after_ms: int | None = None) -> None:
-        """Close the connection, and say why."""
-        if self._closing is not None:
-            return
-        self.reason = self.reason or reason
-        error = Error(reason=reason, message=text, fatal=True, retry_after_ms=retry_after_ms)
-        self._closing = asyncio.get_running_loop().create_task(self._close(code, error))
 
     def replace(self) -> None:
         """End, because a newer connection of the robot has come."""
@@ -185,16 +161,6 @@ class Connection:
         """End, because the agent does."""
         wait = random.randint(0, RESTART_WITHIN)  # spreads load, hides nothing
         self.end(Close.RESTART, "restart", "the agent stops", retry_after_ms=wait)
-
-    async def closed(self) -> None:
-        """Wait until the end that was begun is done."""
-        if self._closing is not None:
-            await asyncio.wait({self._closing})
-
-    def drop(self, reason: str) -> None:
-        """End at once: the other side does not answer."""
-        self.reason = self.reason or reason
-        self._tcp.abort()
 
     def look(self, now: float) -> None:
         """Ping when it is time, and drop who does not answer; end what may no longer be."""
@@ -334,25 +300,9 @@ class Connection:
             self._ponged_in(self.transport, took)
             self._ping = None
 
-    def _post(self, message: Any) -> None:
-        """Send without waiting; who does not read is dropped."""
-        if self._closing is None:
-            self._at_once(self._send(message))
-
-    def _at_once(self, sending: Coroutine[Any, Any, None]) -> None:
-        if self._tcp.get_write_buffer_size() > UNSENT:
-            sending.close()
-            self.drop("does_not_read")
-            return
-        # Below that size the coroutine comes to its end without waiting: a task for each message would cost more.
-        try:
-            sending.send(None)
-        except StopIteration:
-            pass
-        except (ConnectionError, RuntimeError):
-            self.drop("gone")
-        else:
-            sending.close()
+    def _refuse(self, code: Close, reason: str, text: str) -> bool:
+        self.end(code, reason, text)
+        return False
 
     async def _first(self) -> WSMessage:
         """Return the first message that is no ping."""
@@ -363,30 +313,12 @@ class Connection:
             elif message.type is not WSMsgType.PONG:
                 return message
 
-    def _ended(self, message: WSMessage) -> None:
+    def _note_end(self, message: WSMessage) -> None:
         """Note why the other side has ended the connection, or what it sent that no WebSocket has."""
         if message.type is WSMsgType.ERROR:
             code = getattr(message.data, "code", None)
             self.reason = self.reason or ("too_big" if code == Close.TOO_BIG else "protocol")
         self.reason = self.reason or ("closed" if self._socket.close_code == 1000 else "gone")
-
-    async def _send(self, message: Any) -> None:
-        data = self._encode(message)
-        await self._socket.send_frame(data, self._wanted)
-
-    async def _refuse(self, code: Close, reason: str, text: str) -> bool:
-        self.end(code, reason, text)
-        await self.closed()
-        return False
-
-    async def _close(self, code: int, error: Error) -> None:
-        try:
-            async with asyncio.timeout(CLOSING):
-                if self._codec is not None:
-                    await self._send(error)
-                await self._socket.close(code=code, message=error.message.encode()[:120])
-        except (ConnectionError, RuntimeError, TimeoutError):
-            self.drop("gone")
 
 
 def _data(message: WSMessage) -> bytes:

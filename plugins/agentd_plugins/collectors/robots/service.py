@@ -120,9 +120,9 @@ class Service:
         )
         self._connections.add(connection)
         try:
-            await self._talk(connection, name, principal)
+            await self._serve(connection, name, principal)
         finally:
-            self._connections.discard(connection)
+            connection.let_go()
             broken = websocket.exception()
             if broken is not None:
                 # Its traceback leads back to the socket, which would wait for the garbage collector with all it has.
@@ -132,6 +132,16 @@ class Service:
     def connections(self) -> int:
         """Return how many connections are open."""
         return len(self._connections)
+
+    async def _serve(self, connection: Connection, name: str, principal: Principal) -> None:
+        try:
+            await self._talk(connection, name, principal)
+        except asyncio.CancelledError:
+            if not connection.woken():
+                raise
+        finally:
+            self._connections.discard(connection)
+        await connection.finish()
 
     async def _talk(self, connection: Connection, name: str, principal: Principal) -> None:
         connection.principal = principal
@@ -148,12 +158,13 @@ class Service:
         try:  # not before: who may not write as a robot must not make it known
             robot = self._fleet.robot(name)
         except TooManyRobots as error:
-            await self._send_away(connection, Close.TRY_LATER, "robots", str(error))
+            self._count("robots")
+            connection.end(Close.TRY_LATER, "robots", str(error), retry_after_ms=random.randint(1000, RESTART_WITHIN))
             return
         if robot.flaps(self._intake.now(), connection.stream):
             self._intake.say("telemetry.identity_conflict", name, connection_id=connection.id)
-            text = "several robots use this id: wait five minutes"
-            await self._send_away(connection, Close.CONFLICT, "conflict", text)
+            self._count("conflict")
+            connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
             return
         if robot.connection is not None:
             robot.connection.replace()
@@ -167,12 +178,6 @@ class Service:
             connection.reason = connection.reason or "gone"
         finally:
             self._closed(robot, connection)
-        await connection.closed()
-
-    async def _send_away(self, connection: Connection, code: Close, reason: str, text: str) -> None:
-        self._count(reason)
-        connection.end(code, reason, text)
-        await connection.closed()
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
         robot.connection = connection

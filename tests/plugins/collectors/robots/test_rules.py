@@ -12,7 +12,7 @@ import pytest
 
 from agentd.config.tokens import Token
 from agentd.options import Secret
-from agentd_plugins.collectors.robots import connection as connections
+from agentd_plugins.collectors.robots import wire
 
 MSGPACK = "agentd.telemetry.v1+msgpack"
 TOKEN, OTHER = "t0ken-" * 6, "an0ther-" * 5
@@ -403,7 +403,7 @@ async def test_rule_6_too_many_at_once_are_asked_to_come_later(place):
 
 async def test_rule_6_a_robot_that_does_not_read_does_not_hold_up_the_end(place, monkeypatch):
     """The agent stops although a client takes nothing of what is sent to it."""
-    monkeypatch.setattr(connections, "CLOSING", 0.2)
+    monkeypatch.setattr(wire, "CLOSING", 0.2)
     async with place(plain_reply="echo") as there:
         _, writer = await handshake(there, protocol=None)
         writer.transport.pause_reading()
