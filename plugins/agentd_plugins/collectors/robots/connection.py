@@ -192,8 +192,6 @@ class Connection(Wire):
     def _frame(self, data: bytes) -> Awaitable[None] | None:
         assert self._codec is not None  # noqa: S101  # a plain client's frames go elsewhere
         now = self._arrived(data)
-        if self._closing is not None:  # what comes behind a frame that was given back would leave a hole
-            return None
         try:
             message = self._codec.decode(data)
         except ProtocolError as error:
@@ -264,7 +262,7 @@ class Connection(Wire):
     def _plain(self, data: bytes) -> Awaitable[None] | None:
         """Take what a client without the subprotocol sends: an object of metrics."""
         now = self._arrived(data)
-        if self._closing is not None or not self._within_rate():  # a newer connection may have said something newer
+        if not self._within_rate():
             return None
         try:
             metrics = _PLAIN.plain(data)
