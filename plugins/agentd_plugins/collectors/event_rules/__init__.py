@@ -98,9 +98,10 @@ class EventRules(Collector[EventRulesConfig]):
 
     async def _insist(self, way: Callable[[], Awaitable[None]]) -> None:
         """Read one way, and again after it failed."""
-        backoff = Backoff(*RETRY)
+        backoff, began = Backoff(*RETRY), 0.0
         while True:
             try:
+                began = self.clock.monotonic()
                 await way()
             except Restored:
                 raise
@@ -111,6 +112,8 @@ class EventRules(Collector[EventRulesConfig]):
                 await self._link.close()
             except Exception:
                 self.log.exception("events cannot be counted; it is tried again")
+            if self.clock.monotonic() - began > RETRY[1]:  # it had worked, and this is another failure
+                backoff.reset()
             await asyncio.sleep(backoff.next())
 
     async def _forget(self) -> None:
