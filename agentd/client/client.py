@@ -181,12 +181,13 @@ class TelemetryClient:
 
     def live(self, metrics: Mapping[str, Any], *, timestamp: float | None = None) -> None:
         """Say how it is now. Never waits, and is not kept: while there is no connection, or a slow one, the newest
-        values with the same names take the place of older ones. Raises ``ValueError`` as ``send`` does.
+        values with the same names take the place of older ones, and what is older than 30 s is not sent. Raises
+        ``ValueError`` as ``send`` does.
         """
         robot = self._here()
         text = live(metrics, self._clock.time() if timestamp is None else timestamp)
         self._check_size(len(text.encode()))
-        robot.live.put(metrics, text)
+        robot.live.put(metrics, text, self._clock.monotonic())
         self._wake()
 
     async def flush(self, within: float | None = None) -> None:

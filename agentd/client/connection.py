@@ -159,7 +159,9 @@ class Connection:
     async def _send_live(self) -> None:
         robot = self._robot
         while robot.live and not (robot.careful and robot.queue):
-            await self._socket.send_str(robot.live.take())
+            text = robot.live.take(robot.clock.monotonic())
+            if text is not None:
+                await self._socket.send_str(text)
 
     async def _watch(self) -> Ending:
         while True:

@@ -283,12 +283,20 @@ def test_kinds_of_live_values_are_bounded():
     """With too many kinds the oldest message goes; each kind has its newest."""
     values = LiveValues()
     for number in range(100):
-        values.put([f"m{number}"], f"first {number}")
-    values.put(["m50"], "second 50")
+        values.put([f"m{number}"], f"first {number}", 0.0)
+    values.put(["m50"], "second 50", 0.0)
     taken = []
     while values:
-        taken.append(values.take())
+        taken.append(values.take(0.0))
     assert taken == [*(f"first {number}" for number in range(36, 100) if number != 50), "second 50"]
+
+
+def test_old_live_values_are_not_sent():
+    """What waited longer than 30 s for a connection is none of now."""
+    values = LiveValues()
+    values.put(["a"], "old", 0.0)
+    values.put(["b"], "new", 20.0)
+    assert (values.take(31.0), values.take(31.0)) == (None, "new")
 
 
 async def test_waits_between_attempts(agent, client, clock):

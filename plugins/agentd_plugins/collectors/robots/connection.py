@@ -64,6 +64,10 @@ class Connection(Wire):
         """Whose it is; from ``begin`` on."""
         self.stream = f"plain:{peer}"
         self.principal: Principal | None = None
+        self.token: str | None = None
+        """The token that it came by, if any; it may be withdrawn."""
+        self.judge_at = float("inf")
+        """When to look at the token again."""
         self.began = intake.now()
         self.heard = self.began
         self._intake = intake

@@ -19,6 +19,9 @@ from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, Close, Codec
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
+JUDGE_EVERY = 30.0
+"""Seconds between two looks at whether the token of a connection still holds."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks at all connections and robots."""
 
@@ -120,7 +123,7 @@ class Service:
         )
         self._connections.add(connection)
         try:
-            await self._serve(connection, name, principal)
+            await self._serve(connection, name, principal, _bearer(request))
         finally:
             connection.let_go()
             broken = websocket.exception()
@@ -133,9 +136,9 @@ class Service:
         """Return how many connections are open."""
         return len(self._connections)
 
-    async def _serve(self, connection: Connection, name: str, principal: Principal) -> None:
+    async def _serve(self, connection: Connection, name: str, principal: Principal, bearer: str | None) -> None:
         try:
-            await self._talk(connection, name, principal)
+            await self._talk(connection, name, principal, bearer)
         except asyncio.CancelledError:
             if not connection.woken():
                 raise
@@ -143,10 +146,12 @@ class Service:
             self._connections.discard(connection)
         await connection.finish()
 
-    async def _talk(self, connection: Connection, name: str, principal: Principal) -> None:
+    async def _talk(self, connection: Connection, name: str, principal: Principal, bearer: str | None) -> None:
         connection.principal = principal
+        connection.token = bearer
 
         def may(token: str | None) -> Principal | Close:
+            connection.token = token or connection.token
             judged = principal if token is None else self._authenticate(token)
             if judged is None or not judged.may(Scope.ROBOTS_WRITE):
                 return Close.CREDENTIAL
@@ -169,6 +174,7 @@ class Service:
         if robot.connection is not None:
             robot.connection.replace()
         connection.begin(robot)
+        connection.judge_at = self._intake.now() + JUDGE_EVERY
         self._opened(robot, connection)
         try:
             if connection.says_hello:
@@ -178,6 +184,14 @@ class Service:
             connection.reason = connection.reason or "gone"
         finally:
             self._closed(robot, connection)
+
+    def _judge(self, connection: Connection, token: str) -> None:
+        """End a connection whose token has been withdrawn, or is for other robots now."""
+        principal = self._authenticate(token)
+        if principal is None or not principal.writes_as(connection.robot.id):
+            connection.end(Close.CREDENTIAL, "withdrawn", "the token is not valid any more")
+        else:
+            connection.principal = principal
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
         robot.connection = connection
@@ -252,6 +266,9 @@ class Service:
             now = self._intake.now()
             for connection in list(self._connections):
                 connection.look(now)
+                if connection.token is not None and now >= connection.judge_at:
+                    connection.judge_at = now + JUDGE_EVERY
+                    self._judge(connection, connection.token)
             for number, robot in enumerate(self._fleet):
                 self._look(robot, now)
                 if number % 1000 == 999:
@@ -297,3 +314,9 @@ class Service:
                     "lost": robot.lost_since(),
                     "round_trip_seconds": robot.round_trip(),
                 }
+
+
+def _bearer(request: web.BaseRequest) -> str | None:
+    """Return the token of a request's header."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip(" ") if scheme.lower() == "bearer" else None

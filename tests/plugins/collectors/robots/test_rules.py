@@ -540,6 +540,23 @@ async def test_rule_8_expiry_closes_with_4401(place):
         assert (code, said[-1]["reason"]) == (4401, "expired")
 
 
+@pytest.mark.parametrize("by", ["hello", "header"])
+async def test_rule_8_a_token_that_is_withdrawn_closes_with_4401(place, by):
+    """A connection ends within half a minute after its token has been taken away, and one that still holds goes on."""
+    header = {**REMOTE, "Authorization": f"Bearer {TOKEN}"} if by == "header" else REMOTE
+    async with place(tokens=tokens()) as there, there.open(headers=header) as robot:
+        await robot.say("hello", stream_id="s1", **({"token": TOKEN} if by == "hello" else {}))
+        await robot.hear("welcome")
+        there.clock.ahead = 31
+        await robot.say("data", seq=1, metrics={"cpu_usage": 1})
+        assert (await robot.hear("ack"))["seq"] == 1
+        there.plugin.context.authenticate = lambda _token: None
+        there.plugin._service._authenticate = lambda _token: None
+        there.clock.ahead = 62
+        code, said = await robot.ended()
+        assert (code, said[-1]["reason"]) == (4401, "withdrawn")
+
+
 # 9. The subprotocol fixes the codec.
 
 
