@@ -18,7 +18,9 @@ FRAME = {"cpu_usage": 45.2, "memory_usage": 62.8, "battery_level": 80, "network"
 
 @pytest.mark.parametrize(("reply", "wanted"), [("ack", {"status": "ok"}), ("echo", FRAME), ("none", None)])
 async def test_what_a_plain_client_gets(place, reply, wanted):
-    """A client without the subprotocol gets for each frame what the configuration says; and an error for a wrong one."""
+    """A client without the subprotocol gets for each frame what the configuration says, and an error for a wrong
+    one.
+    """
     async with place(plain_reply=reply) as there, there.plain() as robot:
         await robot.socket.send_str(json.dumps(FRAME))
         assert await robot.quiet(0.3) == ([] if wanted is None else [wanted])
@@ -151,7 +153,7 @@ async def test_liveness_follows_the_data_and_not_the_socket(place):
 
 
 async def test_events_have_exactly_their_fields(place):
-    """The events of connections and metrics carry the fields that earlier software of this kind sends, and no others."""
+    """The events of connections and metrics carry the fields that earlier software sends, and no others."""
     async with place(metrics_published="frame", data_received_every="1s") as there:
         async with there.robot() as robot:
             await robot.say("live", metrics=FRAME)
@@ -252,7 +254,7 @@ async def test_energy_keeps_joules_and_abstract_terms_apart():
             Family("node_rapl_package_joules_total", "counter", "", ("index", "path"), samples),
             Family("agentd_x", "gauge", "", (), 1.0),
         )
-        return Snapshot(families=families)
+        return Snapshot(families, 99.0)
 
     told = await energy(fleet, gather, 99.0)
     assert [(value.name, value.labels, value.value) for value in told.machine] == [
