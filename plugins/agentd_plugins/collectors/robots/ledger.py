@@ -13,7 +13,7 @@ from agentd_plugins.collectors.robots.robot import Robot
 
 log = logging.getLogger(__name__)
 
-MOST = 10_000
+MOST = 50_000
 """Frames in one transaction."""
 
 LINGER = 0.05
@@ -58,7 +58,8 @@ class Ledger:
         """Write down what comes, until cancelled."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(LINGER)
+            if len(self._entries) < MOST:  # else it lags behind
+                await asyncio.sleep(LINGER)
             entries, self._entries = self._entries[:MOST], self._entries[MOST:]
             if not self._entries:
                 self._wake.clear()

@@ -92,8 +92,14 @@ class Peer:
             assert message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY), (message, self.socket.close_code)
             data = message.data.encode() if isinstance(message.data, str) else message.data
             found = self.codec.decode(data)
-            if type in (None, found["type"]):
+            if type in (None, found.get("type")):
                 return found
+
+    async def hear_plain(self):
+        """Return the next answer to a plain client that is an error."""
+        while "error" not in (found := await self.hear()):
+            pass
+        return found
 
     async def quiet(self, seconds=0.3):
         """Return what comes in this time."""

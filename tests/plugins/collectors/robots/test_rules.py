@@ -401,6 +401,23 @@ async def test_rule_6_too_many_at_once_are_asked_to_come_later(place):
             answer.close()
 
 
+async def test_who_never_reads_is_dropped(place):
+    """A robot that takes none of its answers is dropped with that as its reason, and others notice nothing."""
+    async with place(rate_limit=10**6) as there, there.robot("r2") as other:
+        _, writer = await handshake(there)
+        writer.transport.pause_reading()
+        writer.write(frame({"type": "hello", "stream_id": "s1"}))
+        ping = frame({"type": "ping", "id": "x" * 64}) * 1000
+        stuck = asyncio.create_task(insist(writer, ping))
+        closed = await there.until(lambda: there.journal.of("telemetry.connection_closed"), within=60)
+        assert (closed[0].target, closed[0].payload["reason"]) == ("r1", "does_not_read")
+        stuck.cancel()
+        await asyncio.gather(stuck, return_exceptions=True)
+        writer.transport.abort()
+        await other.say("data", seq=1)
+        assert (await other.hear("ack"))["seq"] == 1
+
+
 async def test_rule_6_a_robot_that_does_not_read_does_not_hold_up_the_end(place, monkeypatch):
     """The agent stops although a client takes nothing of what is sent to it."""
     monkeypatch.setattr(wire, "CLOSING", 0.2)
