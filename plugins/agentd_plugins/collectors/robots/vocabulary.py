@@ -302,13 +302,15 @@ def _fits(wanted: str, found: str) -> bool:
 
 def overridden(term: Term | None, override: Override) -> Term:
     """Return what a field means to a source. Raises ``ValueError`` for a metric or a field that there is not."""
-    if override.metric is not None:
+    if override.metric is not None and override.metric.removeprefix("robot_") == "custom_value":
+        term = Term(CUSTOM, (override.field,))
+    elif override.metric is not None:
         signal = SIGNALS.get(override.metric.removeprefix("robot_"))
         if signal is None:
             raise ValueError(f"there is no metric {override.metric!r} in the vocabulary of robots")
         term = _term(signal.name.removeprefix("robot_"))
     if term is None:
-        raise ValueError(f"the vocabulary has no field {override.field!r}: say which metric it is")
+        raise ValueError(f"the vocabulary has no field {override.field!r}: say which metric it is, or custom_value")
     if override.scale is not None:
         term = term._replace(scale=override.scale)
     if override.absent is not None:

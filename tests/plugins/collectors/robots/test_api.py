@@ -240,7 +240,7 @@ def test_frames_of_a_body():
 
 async def test_energy_keeps_joules_and_abstract_terms_apart():
     """One document: the machine's own values, what robots push, and terms that are no joules; absent where unknown."""
-    fleet = Fleet(RobotsConfig(), {})
+    fleet = Fleet(RobotsConfig(), {}, lambda *_: None)
     fleet.robot("r1").readings.apply(
         {"power": {"arm": 20}, "energy_joules": 500, "battery_level": 50, "energy": {"total": 3.5}}, 1.0, live=True
     )

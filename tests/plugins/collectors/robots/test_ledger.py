@@ -37,7 +37,7 @@ class Link:
 
 
 def robot(name, stream="s"):
-    made = Robot(name, 10, meaning, {}, lambda: None)
+    made = Robot(name, 10, meaning, {}, grew=lambda: None, warn=lambda *_: None)
     made.connection = Link(stream)
     return made
 

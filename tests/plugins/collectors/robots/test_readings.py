@@ -109,7 +109,7 @@ def test_overrides_of_scale_sign_sentinel_and_metric():
         (Override("cpu_usage", scale=1.0), 0.5, ("robot_cpu_utilization_ratio", 0.5)),
         (Override("battery_current", scale=-1.0), 3, ("robot_battery_current_amperes", -3.0)),
         (Override("soc", metric="battery_charge_ratio", scale=0.001), 800, ("robot_battery_charge_ratio", 0.8)),
-        (Override("depth", scale=0.1), 20, ("robot_custom_value", 2.0)),
+        (Override("depth", metric="custom_value", scale=0.1), 20, ("robot_custom_value", 2.0)),
         (Override("battery_voltage", absent=[65.535]), 65.535, None),
     ):
         one, _ = readings(means=lambda field, o=override: overridden(meaning(field), o))

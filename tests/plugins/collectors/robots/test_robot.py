@@ -9,7 +9,7 @@ from agentd_plugins.collectors.robots.vocabulary import Override, meaning
 
 
 def robot():
-    return Robot("r1", 50, meaning, {}, lambda: None)
+    return Robot("r1", 50, meaning, {}, grew=lambda: None, warn=lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def values(fleet, now, name):
 
 def test_what_is_old_leaves_the_exposition_and_comes_again():
     """Values older than ``stale_after`` are not shown, robots stay known as down, and new values are shown again."""
-    fleet = Fleet(RobotsConfig(), {})
+    fleet = Fleet(RobotsConfig(), {}, lambda *_: None)
     one = fleet.robot("r1")
     one.readings.apply({"cpu_usage": 50, "x": 1}, 100.0, live=True)
     one.fresh = 100.0
@@ -74,7 +74,7 @@ def test_what_is_old_leaves_the_exposition_and_comes_again():
 def test_silent_robots_are_forgotten_but_not_expected_ones_nor_their_numbers():
     """After ``forget_after`` a robot's series are gone; those of expected robots and the streams' numbers stay."""
     state = {"robot:r1": {"s": 7}}
-    fleet = Fleet(RobotsConfig(expected_robots=["must"]), state)
+    fleet = Fleet(RobotsConfig(expected_robots=["must"]), state, lambda *_: None)
     one = fleet.robot("r1")
     one.seen = 100.0
     assert fleet.forget_silent(100.0 + 86400) == []
@@ -85,7 +85,7 @@ def test_silent_robots_are_forgotten_but_not_expected_ones_nor_their_numbers():
 
 def test_there_are_at_most_as_many_robots_as_may_be():
     """A robot beyond ``max_robots`` is refused, a known one is not."""
-    fleet = Fleet(RobotsConfig(max_robots=1), {})
+    fleet = Fleet(RobotsConfig(max_robots=1), {}, lambda *_: None)
     fleet.robot("r1")
     with pytest.raises(TooManyRobots):
         fleet.robot("r2")
@@ -97,7 +97,9 @@ def test_there_are_at_most_as_many_robots_as_may_be():
 
 def test_signal_state_tells_live_stale_and_never_seen_apart():
     """By configuration each robot's metric is 2, 1 or 0."""
-    fleet = Fleet(RobotsConfig(signal_state=["battery_charge_ratio", "robot_cpu_utilization_ratio"]), {})
+    fleet = Fleet(
+        RobotsConfig(signal_state=["battery_charge_ratio", "robot_cpu_utilization_ratio"]), {}, lambda *_: None
+    )
     fleet.robot("r1").readings.apply({"battery_level": 1}, 100.0, live=True)
     for now, battery in ((110.0, 2.0), (200.0, 1.0)):
         (states,) = fleet.others(now)
@@ -109,7 +111,7 @@ def test_signal_state_tells_live_stale_and_never_seen_apart():
 
 def test_overrides_hold_for_the_robots_of_their_pattern():
     """What one make of robots means by a field is not what the others do."""
-    fleet = Fleet(RobotsConfig(overrides=[Override("Battery_Level", robots="old-*", scale=1.0)]), {})
+    fleet = Fleet(RobotsConfig(overrides=[Override("Battery_Level", robots="old-*", scale=1.0)]), {}, lambda *_: None)
     for name, wanted in (("old-1", 0.5), ("new-1", 0.005)):
         one = fleet.robot(name)
         one.readings.apply({"battery_level": 0.5}, 1.0, live=True)
