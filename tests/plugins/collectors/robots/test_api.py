@@ -256,7 +256,7 @@ async def test_energy_keeps_joules_and_abstract_terms_apart():
         )
         return Snapshot(families, 99.0)
 
-    told = await energy(fleet, gather, 99.0)
+    told = await energy(fleet, gather, 2.0, 99.0)
     assert [(value.name, value.labels, value.value) for value in told.machine] == [
         ("node_rapl_package_joules_total", {"index": "0"}, 7.0)
     ]
