@@ -89,7 +89,8 @@ def test_there_are_at_most_as_many_robots_as_may_be():
     fleet.robot("r1")
     with pytest.raises(TooManyRobots):
         fleet.robot("r2")
-    assert fleet.has_room("r1") and not fleet.has_room("r2")
+    assert fleet.has_room("r1")
+    assert not fleet.has_room("r2")
     assert fleet.forget("r1")
     assert not fleet.forget("r1")
     fleet.robot("r2")
