@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.request
 import warnings
 
 import pytest
@@ -42,10 +43,12 @@ def agentd_collectors():
 def told(standing):
     """A running agent with a sink and a plugin that declares nothing, and its API document."""
     folder = standing._folder
-    config = f"[sinks.tiny]\nplugin = 'file'\npath = '{folder}/events'\n[collectors.silent]\n"
+    config = f"[sinks.tiny]\nplugin = 'file'\npath = '{folder}/events'\n[collectors.silent]\n[collectors.robots]\n"
     agent = standing.agent(config, plugins={"silent": PLUGIN})
     answer = agent.get("/api/openapi.json")
     assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (200, "application/json")
+    robot = agent.url + "/api/telemetry/robots/r1/metrics"
+    urllib.request.urlopen(urllib.request.Request(robot, data=b'{"battery_level": 80}', method="POST")).close()
     return agent, json.loads(answer.body)
 
 
@@ -122,6 +125,8 @@ def run(operation, mode, agent, wanted):
     def ask(case, sink):
         if sink is not None and "name" in case.path_parameters:
             case.path_parameters["name"] = sink
+        if sink is not None and "robot_id" in case.path_parameters:
+            case.path_parameters["robot_id"] = "r1"
         response = case.call(base_url=agent.url, timeout=20)
         answered.append(response.status_code)
         case.validate_response(response, checks=wanted)

@@ -53,7 +53,7 @@ class Fleet:
         self._links_sum = 0.0
         self.expected = frozenset(config.expected_robots)
         for name in self.expected:
-            self.robot(name)
+            self.robot(name).own("connected", "websocket")
 
     def __len__(self) -> int:
         return len(self._robots)

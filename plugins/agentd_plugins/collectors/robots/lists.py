@@ -1,4 +1,5 @@
-"""Lists that robots send whole each time: errors, loads, actions and nodes of an order, as VDA 5050 has them.
+"""Lists that robots send whole each time: errors, loads, actions and nodes of an order, as VDA 5050 has them, and the
+voltages of cells, as ROS 2 has them.
 
 What is counted is the edge: an error when it appears, an action when it ends. VDA 5050 2.1, sections 6.10.6 and 6.12.
 """
@@ -6,7 +7,14 @@ What is counted is the edge: an error when it appears, an action when it ends. V
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-FIELDS = frozenset({"errors", "loads", "actionstates", "nodestates"})
+CELLS = (
+    "cell_voltage",
+    "cell_voltages",
+    "battery.cell_voltages",
+    "batterystate.cell_voltage",
+    "battery_state.cell_voltage",
+)
+FIELDS = frozenset({"errors", "loads", "actionstates", "nodestates", *CELLS})
 """Fields that are understood, in small letters."""
 
 LEVELS = ("warning", "fatal")
@@ -17,6 +25,9 @@ ENDED = frozenset({"finished", "failed"})
 
 MOST = 100
 """Entries of a list that are looked at, and actions that are remembered."""
+
+TOO_HIGH = 1e6
+"""Volts that no cell has; also what is no number is not below."""
 
 LONGEST = 64
 """Characters of a type that becomes a label."""
@@ -44,6 +55,10 @@ class Lists:
             for entry in entries:
                 if isinstance(entry, Mapping):
                     yield from self._take_action(entry)
+        elif field in CELLS:
+            for cell, volts in enumerate(entries):
+                if type(volts) in (int, float) and abs(volts) < TOO_HIGH:
+                    yield "battery_cell_voltage_volts", (None, str(cell)), float(volts), False
         else:
             name = "load_present" if field == "loads" else "mission_active"
             yield name, (), 1.0 if entries else 0.0, False

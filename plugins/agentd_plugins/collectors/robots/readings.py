@@ -9,7 +9,7 @@ from math import inf, isfinite
 from typing import Any
 
 from agentd_plugins.collectors.robots import lists
-from agentd_plugins.collectors.robots.vocabulary import CUSTOM, NO_STOP, SIGNALS, TEXTS, Signal, Term
+from agentd_plugins.collectors.robots.vocabulary import CUSTOM, NO_STOP, SIGNALS, STOPS, TEXTS, Signal, Term
 
 DEEPEST = 8
 """Levels that a frame's metrics may be nested."""
@@ -204,18 +204,26 @@ class Readings:
         if name is None or not isinstance(raw, str) or len(raw) > LONGEST:
             self._note("text" if isinstance(raw, str) else "type", field)
             return False
+        return self._take_text(name, field, raw, stamp, live=live)
+
+    def _take_text(self, name: str, field: str, raw: str, stamp: float, *, live: bool) -> bool:
+        """Take the one of a few texts that a field has now, all others being over; return whether it was too late."""
         known = self._texts.setdefault(name, [])
         if not _in_time(known, stamp, live=live):
             return True
         active = not (name == "estop_active" and raw.lower() in NO_STOP)
-        if active and all(series.raw != raw for series in known):
-            if len(known) >= STATES:
+        texts = [raw] if active else []
+        if name == "estop_active" and not known:  # those that do not hold the robot are known, too
+            texts += [stop for stop in STOPS if stop != raw]
+        for text in texts:
+            if any(series.raw == text for series in known):
+                continue
+            series = self._series(SIGNALS[name], (text,), field) if len(known) < STATES else None
+            if series is None:
                 self._note("states", field)
-            else:
-                new = self._series(SIGNALS[name], (raw,), field)
-                if new is not None:
-                    new.raw = raw
-                    known.append(new)
+                continue
+            series.raw = text
+            known.append(series)
         for series in known:
             series.value = 1.0 if active and series.raw == raw else 0.0
             series.stamp = stamp

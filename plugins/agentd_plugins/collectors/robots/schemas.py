@@ -81,7 +81,8 @@ METRICS = (
     Answer(200, "the last values: as the robot named them, and under `metrics` by canonical name", dict[str, Any]),
     UNKNOWN,
 )
-TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, LATER)
+OFTEN = Answer(429, "more frames in a second than `rate_limit` allows", str, TEXT)
+TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, OFTEN, LATER)
 FORGOTTEN = (Answer(204, "forgotten"), UNKNOWN, LATER)
 SOCKET = (
     Answer(101, "the WebSocket begins"),

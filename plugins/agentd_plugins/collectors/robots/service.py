@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 import uuid
@@ -18,6 +19,8 @@ from agentd_plugins.collectors.robots.ledger import Commit, Ledger
 from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, Close, Codec, is_robot_id
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
+
+log = logging.getLogger(__name__)
 
 JUDGE_EVERY = 30.0
 """Seconds between two looks at whether the token of a connection still holds."""
@@ -263,24 +266,29 @@ class Service:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            now = self._intake.now()
-            for connection in list(self._connections):
-                connection.look(now)
-                if connection.token is not None and now >= connection.judge_at:
-                    connection.judge_at = now + JUDGE_EVERY
-                    self._judge(connection, connection.token)
-            for number, robot in enumerate(self._fleet):
-                self._look(robot, now)
-                if number % 1000 == 999:
-                    await asyncio.sleep(0)
-            for name in self._fleet.forget_silent(now):
-                self._intake.forget(name)
-            every = self._config.data_received_every
-            if every and now - self._window_began >= every:
-                self._window_began, began = now, self._window_began
-                for event in self._received(now - began):
-                    self._intake.say("telemetry.data_received", event.pop("robot"), **event)
-                    await asyncio.sleep(0)
+            try:
+                await self._look_around(self._intake.now())
+            except Exception:  # a bug here must not end the watch over all robots
+                log.exception("looking after robots failed")
+
+    async def _look_around(self, now: float) -> None:
+        for connection in list(self._connections):
+            connection.look(now)
+            if connection.token is not None and now >= connection.judge_at:
+                connection.judge_at = now + JUDGE_EVERY
+                self._judge(connection, connection.token)
+        for number, robot in enumerate(self._fleet):
+            self._look(robot, now)
+            if number % 1000 == 999:
+                await asyncio.sleep(0)
+        for name in self._fleet.forget_silent(now):
+            self._intake.forget(name)
+        every = self._config.data_received_every
+        if every and now - self._window_began >= every:
+            self._window_began, began = now, self._window_began
+            for event in self._received(now - began):
+                self._intake.say("telemetry.data_received", event.pop("robot"), **event)
+                await asyncio.sleep(0)
 
     def _look(self, robot: Robot, now: float) -> None:
         """Tell when a robot falls silent, and when it is back."""

@@ -172,6 +172,9 @@ TEXTS: Mapping[str, str] = {
 }
 """Fields whose value is a text out of a few: each becomes the value of a label."""
 
+STOPS = ("AUTOACK", "MANUAL", "REMOTE")
+"""Emergency stops of VDA 5050: each is told as 0 where none is active."""
+
 NO_STOP = frozenset({"none", "false", "0", ""})
 """Texts of an emergency stop that is not active."""
 
@@ -193,6 +196,10 @@ SAYINGS: tuple[tuple[str, tuple[str | None, ...], float, tuple[float, ...], str]
     ("battery_voltage_volts", (), 1, (), "powerSupply.batteryVoltage"),
     ("battery_voltage_volts", (), MILLI, (65535,), "SYS_STATUS.voltage_battery"),
     ("battery_voltage_volts", ("*",), 1, (), "batteries.*.voltage"),
+    ("battery_charge_ratio", (), 1, (), "BatteryState.percentage battery_state.percentage"),  # ROS 2: from 0 to 1
+    ("battery_voltage_volts", (), 1, (), "BatteryState.voltage battery_state.voltage"),
+    ("battery_current_amperes", (), 1, (), "BatteryState.current battery_state.current"),
+    ("battery_temperature_celsius", (), 1, (), "BatteryState.temperature battery_state.temperature"),
     ("battery_current_amperes", (), 1, (), "battery_current battery.current powerSupply.batteryCurrent"),
     ("battery_current_amperes", (), -CENTI, (-1,), "SYS_STATUS.current_battery BATTERY_STATUS.current_battery"),
     ("battery_current_amperes", ("*",), 1, (), "batteries.*.current"),

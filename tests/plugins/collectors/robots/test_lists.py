@@ -48,6 +48,26 @@ def test_loads_and_nodes():
     assert told(lists, "nodestates", []) == {("mission_active", ()): (0.0, False)}
 
 
+def test_cells():
+    """Voltages of cells are numbered; what is no voltage is left out."""
+    found = told(Lists(), "cell_voltages", [3.7, None, float("nan"), 3])
+    assert found == {
+        ("battery_cell_voltage_volts", (None, "0")): (3.7, False),
+        ("battery_cell_voltage_volts", (None, "3")): (3.0, False),
+    }
+
+
+def test_an_emergency_stop_that_is_not_active_is_told():
+    """Where a robot says that none is active, each kind is 0; the one that is active is 1."""
+    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    readings.apply({"safetyState": {"eStop": "NONE"}}, 5.0, live=True)
+    stops = {labels: one.value for (name, labels), one in readings.series.items() if name == "robot_estop_active"}
+    assert stops == {("AUTOACK",): 0.0, ("MANUAL",): 0.0, ("REMOTE",): 0.0}
+    readings.apply({"safetyState": {"eStop": "MANUAL"}}, 6.0, live=True)
+    assert readings.series["robot_estop_active", ("MANUAL",)].value == 1.0
+    assert readings.series["robot_estop_active", ("REMOTE",)].value == 0.0
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -66,8 +86,8 @@ def test_whatever_is_in_a_list(frames):
     for field, entries in frames:
         for name, labels, value, _ in lists.take(field, entries):
             assert len(labels) == len(SIGNALS[name].metric.labels) - 1
-            assert value >= 0
-            assert all(isinstance(label, str) and label for label in labels)
+            assert value >= 0 or name == "battery_cell_voltage_volts"
+            assert all(label is None or (isinstance(label, str) and label) for label in labels)
 
 
 def test_little_is_remembered():

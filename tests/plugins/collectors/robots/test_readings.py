@@ -56,8 +56,10 @@ def said(**metrics):
           ("localized",): 1.0}),
         ({"joints": {"Elbow.L": {"position": 1.5}}}, {("custom_value", "joints.Elbow.L.position"): 1.5}),
         ({"joints": {"Elbow_L": {"position": 1.5}}}, {("joint_position_radians", "Elbow_L"): 1.5}),
-        ({"eStop": "AUTOACK"}, {("estop_active", "AUTOACK"): 1.0}),
-        ({"eStop": "NONE"}, {}),
+        (
+            {"eStop": "AUTOACK"},
+            {("estop_active", "AUTOACK"): 1.0, ("estop_active", "MANUAL"): 0.0, ("estop_active", "REMOTE"): 0.0},
+        ),
         ({"operatingMode": "AUTOMATIC"}, {("operating_mode", "AUTOMATIC"): 1.0}),
         ({"energy": {"total": 5, "pair": -1, "joules": 9}},
          {("energy_joules_total", None): 9.0, ("agentd_energy_term_value", "total"): 5.0,
@@ -156,7 +158,7 @@ def test_an_emergency_stop_ends():
     one, _ = readings()
     one.apply({"estop": "MANUAL"}, 1.0, live=True)
     one.apply({"estop": "none"}, 2.0, live=True)
-    assert shown(one) == {("robot_estop_active", ("MANUAL",)): 0.0}
+    assert shown(one)["robot_estop_active", ("MANUAL",)] == 0.0
 
 
 def test_the_same_shape_again_and_a_changed_one():
