@@ -7,7 +7,7 @@ from typing import Any
 
 from agentd.plugin import Family, Frame, Histogram, Layout, Metric, gauge
 from agentd_plugins.collectors.robots.readings import Means, Series
-from agentd_plugins.collectors.robots.robot import OWN, Robot, streams_of
+from agentd_plugins.collectors.robots.robot import KEPT_AS, OWN, Robot, kept_of
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 from agentd_plugins.collectors.robots.vocabulary import (
     CUSTOM,
@@ -75,7 +75,8 @@ class Fleet:
         if robot is None:
             if not self.has_room(name):
                 raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
-            streams = streams_of(self._state.get(f"robot:{name}"))
+            kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
+            streams = kept.streams if kept is not None else {}
             budget, means = self._config.max_robot_series, self._means(name)
             robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
             self._robots[name] = robot
@@ -101,6 +102,16 @@ class Fleet:
         for name in silent:
             self.forget(name)
         return silent
+
+    def outdated(self, since: float, most: int) -> list[str]:
+        """Return keys of the state that nobody needs: of robots that are not known, and have sent nothing ``since``."""
+        return [
+            key
+            for key, value in self._state.items()
+            if key.startswith(KEPT_AS)
+            and key.removeprefix(KEPT_AS) not in self._robots
+            and ((kept := kept_of(value)) is None or kept.at < since)
+        ][:most]
 
     def is_fresh(self, robot: Robot, now: float) -> bool:
         """Say whether a robot has told something lately."""

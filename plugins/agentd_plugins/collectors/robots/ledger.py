@@ -8,8 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from agentd.plugin import Event, NotDurable
-from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.robot import Kept, Robot
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ class Entry(NamedTuple):
 class Ledger:
     """Writes frames down, and tells their senders."""
 
-    def __init__(self, commit: Commit, most_bytes: int) -> None:
+    def __init__(self, commit: Commit, most_bytes: int, time: Callable[[], float]) -> None:
+        self._time = time
         self._commit = commit
         self._entries: list[Entry] = []
         self._wake = asyncio.Event()
@@ -79,7 +82,11 @@ class Ledger:
         Where one of them is no event after all, it is found by halves: the others must not wait long for it.
         """
         shares = _shares(entries)
-        state = {robot.state_key: robot.streams.marked(share.marks) for robot, share in shares.items()}
+        at = self._time()
+        state = {
+            robot.state_key: msgspec.to_builtins(Kept(robot.streams.marked(share.marks), at))
+            for robot, share in shares.items()
+        }
         try:
             await self._commit([event for entry in entries for event in entry.events], state)
         except (ValueError, TypeError) as error:

@@ -4,11 +4,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
 from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
 
 FOREVER = float("inf")
+
+KEPT_AS = "robot:"
+"""What the keys of robots in the collector's state begin with."""
 
 STREAMS = 4
 """Streams of a robot whose numbers are remembered: it has one, and another after its queue was lost."""
@@ -166,7 +171,7 @@ class Robot:
     @property
     def state_key(self) -> str:
         """The key of what is written down of it."""
-        return f"robot:{self.id}"
+        return f"{KEPT_AS}{self.id}"
 
     def series(self) -> list[Series]:
         """Return all series: those that the agent knows, and those that the robot has told."""
@@ -263,8 +268,17 @@ SUSPECT = frozenset({"range", "future_timestamp", "past_timestamp", "current_sig
 """Reasons that say that a value contradicts what its field should mean; it is shown as it was said."""
 
 
-def streams_of(state: Any) -> dict[str, int]:
-    """Return what was written down of a robot's streams, as far as it can be understood."""
-    if not isinstance(state, Mapping):
-        return {}
-    return {stream: seq for stream, seq in state.items() if isinstance(stream, str) and isinstance(seq, int)}
+class Kept(msgspec.Struct):
+    """What is written down of a robot: up to which number the frames of its streams are safe, and since when."""
+
+    streams: dict[str, int]
+    at: float
+    """When it was written, in seconds since 1970."""
+
+
+def kept_of(state: Any) -> Kept | None:
+    """Return what was written down of a robot, as far as it can be understood."""
+    try:
+        return msgspec.convert(state, Kept)
+    except msgspec.ValidationError:
+        return None

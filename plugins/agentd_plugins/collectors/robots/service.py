@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 JUDGE_EVERY = 30.0
 """Seconds between two looks at whether the token of a connection still holds."""
 
+TIDY_EVERY, TIDY_MOST = 60.0, 1000
+"""Seconds between two looks for robots whose numbers need not be kept any more, and how many go at once."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks at all connections and robots."""
 
@@ -57,10 +60,11 @@ class Service:
         self._config = config
         self._commit = commit
         self._authenticate = authenticate
-        self._ledger = Ledger(commit, WAITING)
+        self._ledger = Ledger(commit, WAITING, intake.time)
         self._connections: set[Connection] = set()
         self._epoch = ""
         self._second, self._accepted = 0.0, 0
+        self._tidy_at = 0.0
         self._began = self._window_began = intake.now()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -283,6 +287,12 @@ class Service:
                 await asyncio.sleep(0)
         for name in self._fleet.forget_silent(now):
             self._intake.forget(name)
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY
+            keys = self._fleet.outdated(self._intake.time() - self._config.forget_numbers_after, TIDY_MOST)
+            if keys:
+                with contextlib.suppress(NotDurable):  # later, then
+                    await self._commit((), dict.fromkeys(keys))
         every = self._config.data_received_every
         if every and now - self._window_began >= every:
             self._window_began, began = now, self._window_began

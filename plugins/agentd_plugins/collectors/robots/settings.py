@@ -18,6 +18,8 @@ class RobotsConfig(Config):
     """Age at which a value leaves the exposition, and a robot that says nothing counts as stale."""
     forget_after: Duration = Duration.parse("24h")
     """Silence after which a robot is forgotten. The numbers of its frames are kept."""
+    forget_numbers_after: Duration = Duration.parse("90d")
+    """Time after which the numbers of its frames are forgotten, too: what it sends again then counts once more."""
     expected_robots: list[str] = []
     """Robots whose absence is a fault: they are shown as down from the start."""
     signal_state: list[str] = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots import ledger as ledgers
 from agentd_plugins.collectors.robots.ledger import Entry, Ledger
-from agentd_plugins.collectors.robots.robot import STREAMS, Robot, Streams, streams_of
+from agentd_plugins.collectors.robots.robot import STREAMS, Robot, Streams, kept_of
 from agentd_plugins.collectors.robots.vocabulary import meaning
 
 
@@ -50,7 +50,7 @@ def add(ledger, one, seq, type="a.b", stream="s"):
 @contextlib.asynccontextmanager
 async def running(commit, monkeypatch):
     monkeypatch.setattr(ledgers, "LINGER", 0.0)
-    ledger = Ledger(commit, 1000)
+    ledger = Ledger(commit, 1000, lambda: 5.0)
     task = asyncio.create_task(ledger.run())
     yield ledger
     task.cancel()
@@ -167,4 +167,6 @@ def test_streams_never_call_safe_what_is_not_written(steps):
 @given(st.one_of(st.none(), st.text(), st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.none()))))
 def test_what_was_written_down_of_streams_is_understood_or_left_out(state):
     """Whatever a state holds, streams have whole numbers."""
-    assert all(isinstance(seq, int) for seq in streams_of(state).values())
+    kept = kept_of({"streams": state, "at": 1.0})
+    assert kept is None or all(isinstance(seq, int) for seq in kept.streams.values())
+    assert kept_of(state) is None

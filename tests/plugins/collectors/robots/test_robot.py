@@ -73,7 +73,7 @@ def test_what_is_old_leaves_the_exposition_and_comes_again():
 
 def test_silent_robots_are_forgotten_but_not_expected_ones_nor_their_numbers():
     """After ``forget_after`` a robot's series are gone; those of expected robots and the streams' numbers stay."""
-    state = {"robot:r1": {"s": 7}}
+    state = {"robot:r1": {"streams": {"s": 7}, "at": 1.0}}
     fleet = Fleet(RobotsConfig(expected_robots=["must"]), state, lambda *_: None)
     one = fleet.robot("r1")
     one.seen = 100.0
@@ -81,6 +81,21 @@ def test_silent_robots_are_forgotten_but_not_expected_ones_nor_their_numbers():
     assert fleet.forget_silent(101.0 + 86400) == ["r1"]
     assert values(fleet, 101.0 + 86400, "robot_up") == {("must",): 0.0}
     assert fleet.robot("r1").streams.safe("s") == 7
+
+
+def test_numbers_of_robots_that_never_come_again_go():
+    """What is kept of a robot goes when it is old and the robot is not known; so does what nobody understands."""
+    state = {
+        "epoch": "e",
+        "robot:old": {"streams": {"s": 7}, "at": 1.0},
+        "robot:here": {"streams": {"s": 7}, "at": 1.0},
+        "robot:new": {"streams": {"s": 7}, "at": 10.0},
+        "robot:odd": 5,
+    }
+    fleet = Fleet(RobotsConfig(), state, lambda *_: None)
+    assert fleet.robot("here").streams.safe("s") == 7
+    assert fleet.outdated(5.0, 10) == ["robot:old", "robot:odd"]
+    assert fleet.outdated(5.0, 1) == ["robot:old"]
 
 
 def test_there_are_at_most_as_many_robots_as_may_be():

@@ -94,7 +94,7 @@ async def test_a_frame_is_acknowledged_when_its_effect_is_safe(place):
         assert await robot.quiet() == []
         there.journal.writes.set()
         assert (await robot.hear("ack"))["seq"] == 1
-        assert there.journal.state["robot:r1"] == {"s1": 1}
+        assert there.journal.state["robot:r1"]["streams"] == {"s1": 1}
 
 
 async def test_what_is_not_safe_is_resumed_from_and_acknowledged_to_whoever_is_there_then(place):
