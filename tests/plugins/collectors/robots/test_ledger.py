@@ -76,7 +76,8 @@ async def test_many_frames_are_one_transaction_and_one_acknowledgement(monkeypat
             add(ledger, one, seq)
             add(ledger, two, seq + 10)
         await until(lambda: two.connection.told)
-    assert written == [(6, {"robot:one": {"s": 3}, "robot:two": {"s": 13}})]
+    kept = {"robot:one": {"streams": {"s": 3}, "at": 5.0}, "robot:two": {"streams": {"s": 13}, "at": 5.0}}
+    assert written == [(6, kept)]
     assert (one.connection.told, two.connection.told, ledger.size) == ([3], [13], 0)
 
 
