@@ -22,7 +22,7 @@ from agentd.store.retention import Limits, default_size
 
 log = logging.getLogger(__name__)
 
-WATCH_EVERY = 1.0
+WATCH_EVERY = 5.0
 """Seconds between two looks at what was lost, to say so."""
 
 READ = 1000
