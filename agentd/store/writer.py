@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LINGER = 0.01
 """Seconds for which what was emitted waits for more, so that one flush of the disk serves all."""
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 10.0
 """Seconds between two looks at whether the file still is where it was, while no events come."""
 
 UPKEEP_EVERY, IDLE_UPKEEP_EVERY = 1.0, 60.0
