@@ -40,12 +40,20 @@ class Running:
     plugin: Plugin[Any] | None = None
     slot: Slot | None = None
     routes: list[Route] = field(default_factory=list)
+    about: "About | None" = None
     error: str = ""
+    paused_until: float | None = None
+    """Until when somebody has paused it, in seconds since 1970."""
 
     @property
     def up(self) -> bool:
         """Whether it was built and started."""
         return self.plugin is not None and not self.error
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it can only be begun when the one before it has ended."""
+        return self.plugin is not None and self.plugin.exclusive
 
     def fail(self, what: str, why: str) -> None:
         """Note that this instance does not run, and say so."""

@@ -25,9 +25,13 @@ def command(*, as_json: bool, **_options: object) -> None:
         click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
         show(status)
-    bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
-    broken = status.journal is not None and status.journal.error
-    if bad or broken or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
+    bad = [
+        plugin
+        for plugin in status.plugins
+        if (not plugin.up and not plugin.paused_until) or plugin.last_run in ("failed", "timed out")
+    ]
+    broken = (status.journal is not None and status.journal.error) or status.tokens_error or status.config_error
+    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
@@ -48,6 +52,10 @@ def show(status: Status) -> None:
         click.echo(f"journal: {told(status.journal)}")
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
+    if status.config_error:
+        click.echo("the configuration in the files is REFUSED, an earlier one is used:")
+        for line in status.config_error.splitlines():
+            click.echo(f"    {escaped(line)}")
     click.echo()
     table = Table(box=None, pad_edge=False)
     longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
@@ -58,7 +66,7 @@ def show(status: Status) -> None:
         milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
         table.add_row(
             plugin.plugin,
-            "yes" if plugin.up else "NO",
+            "yes" if plugin.up else "paused" if plugin.paused_until else "NO",
             plugin.last_run,
             milliseconds,
             "" if plugin.series is None else str(plugin.series),
