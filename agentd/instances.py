@@ -11,7 +11,7 @@ from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
-from agentd.metrics.slot import ENDS, NAMED, Slot, Tell
+from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
@@ -96,12 +96,17 @@ def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell 
             max_series=plugin.max_series if keys.max_series is None else keys.max_series,
             interval=interval,
             threaded=None if keys.isolation is None else keys.isolation == "thread",
-            transform=registry.transform if registry.implemented("agentd_families") else None,
+            transform=transform_of(registry),
             tell=tell,
         )
     except ENDS as error:  # one that has not called the constructor of its base class, say, has no context
         running.fail("cannot be set up", described(error))
     return running.slot
+
+
+def transform_of(registry: Registry) -> Transform | None:
+    """Return what changes the families of collectors, where a plugin does."""
+    return registry.transform if registry.implemented("agentd_families") else None
 
 
 async def start(running: Running) -> None:

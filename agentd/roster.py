@@ -114,6 +114,9 @@ class Roster:
                 await self._bring_back(stopped)
                 raise
             self._registry = registry
+            for running in runnings:
+                if running.slot is not None:
+                    running.slot.transform = instances.transform_of(registry)
             await self._exchange(runnings)
 
     async def pause(self, key: str, seconds: float) -> float:
