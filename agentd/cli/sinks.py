@@ -69,7 +69,7 @@ def skip(name: str, *, yes: bool, **_options: object) -> None:
         raise click.UsageError("this gives up events for good, and nobody can be asked here: say --yes")
     if not yes:
         waiting = next((sink.lag_events for sink in _sinks() if sink.sink in (name, f"sinks.{name}")), 0)
-        click.confirm(f"{name} will not get the {waiting} events that wait. Go on?", abort=True)
+        click.confirm(f"{name} will not get what it wants of the {waiting} events that wait. Go on?", abort=True)
     skipped = msgspec.json.decode(ask(_path(name, "skip"), method="POST"), type=dict[str, int])["skipped"]
     click.echo(f"{skipped} events are given up")
 

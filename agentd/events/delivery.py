@@ -81,12 +81,13 @@ class Delivery:
         if failure is not None:
             self._sink.log.warning("cannot open anew: %s", described(failure))
 
-    def skip(self) -> int:
-        """Give up all that waits, and go on with what comes; return how many events that are, wanted or not."""
-        waiting = max(0, self._journal.last - self._got)
-        self._go(self._journal.last)
-        self.dropped += waiting
-        return waiting
+    async def skip(self) -> int:
+        """Give up all that waits, and go on with what comes; return how many events that are of those it wants."""
+        got, last = self._got, self._journal.last
+        self._go(last)
+        lost = await self._journal.count(got, last, self._wanted)
+        self.dropped += lost
+        return lost
 
     def rewind(self, seq: int) -> None:
         """Deliver again all behind a number; one that the sink has not got to yet changes nothing."""

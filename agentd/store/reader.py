@@ -98,6 +98,22 @@ class Reader:
 
         return await self._in_thread(lambda: self._with_connection(ask, Found([], before)))
 
+    async def count(self, after: int, until: int, wanted: Wanted) -> int:
+        """Return how many wanted events there are behind a number, up to another; see ``Journal.count``."""
+
+        def ask(connection: sqlite3.Connection) -> tuple[int, int]:
+            query = "SELECT seq, type, source FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+            rows = connection.execute(query, (after, until, FETCH)).fetchall()
+            # Of a damaged row, anything may be anything.
+            return rows[-1][0] if rows else until, sum(wanted(str(type_), str(source)) for _, type_, source in rows)
+
+        waiting = [(seq, wanted(type_, source)) for seq, type_, source, _ in self._writer.waiting() if seq <= until]
+        total, written = 0, self._writer.durable
+        while after < until:
+            after, number = await self._in_thread(lambda: self._with_connection(ask, (until, 0)))
+            total += number
+        return total + sum(seq > written and it for seq, it in waiting)
+
     async def dead(self, sink: str, after: int, events: int) -> list[DeadLetter]:
         """Return dead letters of a sink behind a number, the oldest first."""
         query = (

@@ -57,7 +57,7 @@ class Replaying(msgspec.Struct):
 
 
 class Skipped(msgspec.Struct):
-    """How many events a sink will not get."""
+    """How many events a sink will not get that it wants."""
 
     skipped: Number
 

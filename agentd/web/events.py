@@ -214,7 +214,7 @@ class _Sinks:
 
     async def skip(self, request: web.BaseRequest) -> web.StreamResponse:
         _Query(request.query).end()
-        return _answer({"skipped": self._flow.deliveries[self._named(request)].skip()})
+        return _answer({"skipped": await self._flow.deliveries[self._named(request)].skip()})
 
     def _named(self, request: web.BaseRequest) -> str:
         name = f"sinks.{request['name'].removeprefix('sinks.')}"
