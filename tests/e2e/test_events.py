@@ -149,6 +149,17 @@ async def test_what_is_no_query_is_refused(agent_of_module, query):
     assert (status, query.partition("=")[0] in answer["error"]) == (400, True)
 
 
+@pytest.mark.parametrize(("method", "action"), [("GET", "dead"), ("POST", "replay"), ("POST", "skip")])
+async def test_a_sink_that_there_is_not(tmp_path, method, action):
+    """Whoever misspells a sink is told that it is not there, and which are."""
+    async with (
+        running(tmp_path, to_file(tmp_path)) as (agent, session),
+        session.request(method, f"{agent.api}/sinks/line/{action}") as response,
+    ):
+        assert response.status == 404
+        assert await response.json() == {"error": "there is no sink sinks.line; there are: sinks.lines"}
+
+
 @pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For"])
 @pytest.mark.parametrize("path", ["/events", "/sinks"])
 async def test_only_this_machine_is_answered(agent_of_module, header, path):
