@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 
 from agentd.cli import common
 from agentd.cli.client import ask
-from agentd.status import JournalStatus, Status
+from agentd.status import JournalStatus, PluginStatus, Status
 
 
 @click.command("status")
@@ -33,9 +34,6 @@ def command(*, as_json: bool, **_options: object) -> None:
 
 def show(status: Status) -> None:
     """Print a status for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     from agentd.cli.lines import escaped
 
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
@@ -49,32 +47,37 @@ def show(status: Status) -> None:
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
     click.echo()
-    table = Table(box=None, pad_edge=False)
-    longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
-    table.add_column("plugin", no_wrap=True, min_width=longest)
-    for heading in ("up", "last run", "ms", "series", "timeouts", "why"):
-        table.add_column(heading, overflow="fold")
-    for plugin in status.plugins:
-        milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
-        table.add_row(
-            plugin.plugin,
-            "yes" if plugin.up else "NO",
-            plugin.last_run,
-            milliseconds,
-            "" if plugin.series is None else str(plugin.series),
-            str(plugin.timeouts or ""),
-            plugin.reason,
-        )
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    for line in of_plugins(status.plugins):
+        click.echo(line)
     for plugin in status.plugins:
         if plugin.error:
-            click.echo(f"{plugin.plugin}: {plugin.error}")
+            click.echo(f"{plugin.plugin}: {escaped(plugin.error)}")
     for sink in status.sinks:
         if not sink.healthy or sink.error:
             health = sink.state if sink.healthy else "UNHEALTHY"
             click.echo(f"{sink.sink}: {health}, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
     for name, reason in status.disabled.items():
         click.echo(f"{name}: {reason}")
+
+
+def of_plugins(plugins: Sequence[PluginStatus]) -> Iterator[str]:
+    """Yield the lines of a table of plugins. Why one runs has a line of its own where the terminal is too narrow."""
+    from agentd.cli.lines import escaped, table, width
+
+    rows = [("plugin", "up", "last run", "ms", "series", "timeouts")]
+    for plugin in plugins:
+        milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
+        series = "" if plugin.series is None else str(plugin.series)
+        up = "yes" if plugin.up else "NO"
+        rows.append((plugin.plugin, up, plugin.last_run, milliseconds, series, str(plugin.timeouts or "")))
+    lines = list(table(rows, numbers=range(3, 6)))
+    column = max(map(len, lines))
+    for line, why in zip(lines, ["why", *(escaped(plugin.reason) for plugin in plugins)], strict=True):
+        if column + 2 + len(why) <= width():
+            yield f"{line.ljust(column)}  {why}".rstrip()
+        else:
+            yield line
+            yield f"    {why}"
 
 
 def told(journal: JournalStatus) -> str:
