@@ -288,7 +288,7 @@ async def test_a_full_disk_and_its_end(lab, disk):
     fill(disk)
     lab.emit(journal, *range(1, 1001), size=1000)
     await lab.until(lambda: journal.problem)
-    assert "full" in journal.problem
+    assert journal.problem.endswith("full; make room on the disk of the state directory")
     with pytest.raises(NotDurable):
         await lab.commit(journal, -1, state={"n": -1})
     assert journal.state("plugin") == {"n": 0}
@@ -396,7 +396,7 @@ async def test_a_disk_that_becomes_read_only(lab, disk):
     await lab.close(disk)
     remount(disk, "ro")
     journal = await lab.open(disk)
-    assert journal.problem
+    assert journal.problem.endswith("; let the agent's user write to the state directory")
     assert (journal.cursor("sinks.one"), journal.state("plugin")) == (1, {"n": 0})
     lab.emit(journal, 1, 2)
     with pytest.raises(NotDurable):
