@@ -27,8 +27,8 @@ def command(*, as_json: bool, **_options: object) -> None:
     else:
         show(status)
     bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
-    broken = status.journal is not None and status.journal.error
-    if bad or broken or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
+    unwritten = status.journal is not None and status.journal.error
+    if bad or unwritten or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
@@ -86,5 +86,5 @@ def told(journal: JournalStatus) -> str:
         state = f"NOTHING CAN BE WRITTEN DOWN: {journal.error}"
     else:
         state = "on disk" if journal.durable else "in memory only"
-    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.broken, "damaged")) if number]
+    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.damaged, "damaged")) if number]
     return ", ".join([state, f"last event {journal.last}", f"{journal.size_bytes / (1 << 20):.1f} MiB", *lost])

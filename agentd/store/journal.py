@@ -220,9 +220,9 @@ class Journal:
         return self._writer.dropped
 
     @property
-    def broken(self) -> int:
+    def damaged(self) -> int:
         """Events that were found damaged when they were read, and left out."""
-        return self._reader.broken
+        return self._reader.damaged
 
     @property
     def size(self) -> int:

@@ -51,7 +51,7 @@ class Reader:
     """Reads what the writer has written, and what waits in its memory while the disk refuses."""
 
     def __init__(self, writer: Writer) -> None:
-        self.broken = 0
+        self.damaged = 0
         """Events that were found damaged, and left out."""
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, "agentd-journal-reader")
@@ -176,7 +176,7 @@ class Reader:
         records: list[Record] = []
         for seq, type_, source, data, crc in rows:
             if not salvage.sound(seq, type_, source, data, crc):
-                self.broken += 1
+                self.damaged += 1
                 if seq > self._writer.durable:  # no number of an event: what lies behind it must not be passed over
                     continue
             elif wanted is None or wanted(type_, source):

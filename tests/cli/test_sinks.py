@@ -191,5 +191,5 @@ def test_a_journal_that_cannot_be_written():
     from agentd.cli.status import told
     from agentd.status import JournalStatus
 
-    journal = JournalStatus(durable=False, last=7, size_bytes=3 << 20, dropped=2, broken=1, error="disk full")
+    journal = JournalStatus(durable=False, last=7, size_bytes=3 << 20, dropped=2, damaged=1, error="disk full")
     assert told(journal) == "NOTHING CAN BE WRITTEN DOWN: disk full, last event 7, 3.0 MiB, 2 lost, 1 damaged"
