@@ -293,8 +293,8 @@ async def test_only_what_changed_is_written(lab, store):
         await commit(events, state)
 
     collector.context.commit = watched
-    store.add(*["started", "completed"] * 500, mission="short")
-    await lab.until(lambda: total(lab, collector) == 1303)
+    store.add(*["started", "completed"] * 500, mission="short", at_once=True)
+    await lab.until(lambda: total(lab, collector) == 1303 and collector.state.get("status/completed") == 500)
     keys = {key for state in written for key in state}
     assert keys == {f"stream/{STREAM}", "status/started", "status/completed", "durations"}
 
