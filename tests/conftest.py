@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a server that does not answer fails its test. It is no measurement: machines may be busy."""
 
 
@@ -126,7 +126,7 @@ class Server:
 
 def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
     """Ask a server on this machine for a page over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
