@@ -42,12 +42,12 @@ async def test_at_its_end_the_agent_sends_robots_away_with_a_time(tmp_path):
         url = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/r1"
         async with session.ws_connect(url, protocols=["agentd.telemetry.v1"]) as robot:
             await robot.send_json({"type": "hello", "stream_id": "s"})
-            assert (await robot.receive_json(timeout=10))["type"] == "welcome"
+            assert (await robot.receive_json(timeout=60))["type"] == "welcome"
             agent.send(signal.SIGTERM)
-            error = await robot.receive_json(timeout=10)
+            error = await robot.receive_json(timeout=60)
             assert (error["type"], error["reason"], error["fatal"]) == ("error", "restart", True)
             assert 0 <= error["retry_after_ms"] <= 60_000
-            assert (await robot.receive(timeout=10)).data == 1012
+            assert (await robot.receive(timeout=60)).data == 1012
         await agent.stop()
 
 

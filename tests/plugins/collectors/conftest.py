@@ -85,7 +85,7 @@ class Lab:
             await collector.stop()
         self.running.clear()
         if self.flow is not None:
-            await self.flow.close(2.0)
+            await self.flow.close(60.0)
             self.flow = None
 
     async def start(self, kind, name=None, **options):
