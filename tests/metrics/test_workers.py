@@ -212,12 +212,16 @@ async def test_after_close_nothing_is_begun():
 
 def test_a_thread_that_outlives_the_loop_ends_quietly(hang):
     """What hangs when the agent ends disturbs nobody when it comes back. (A thread's exception would fail the test.)"""
-    before = threads()
+    before, begun = threads(), threading.Event()
+
+    def job():
+        begun.set()
+        hang.wait()
 
     async def begin():
         workers = Workers()
-        task = asyncio.create_task(workers.run(hang.wait))
-        await until(lambda: workers.threads == 1)
+        task = asyncio.create_task(workers.run(job))
+        await until(begun.is_set)  # what has not begun would not begin any more
         task.cancel()
         return workers
 
