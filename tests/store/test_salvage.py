@@ -149,7 +149,7 @@ async def test_two_findings_are_one(lab):
     journal = await lab.open()
     await asyncio.gather(*(journal.read(at) for at in range(0, 3000, 50)), return_exceptions=True)
     await lab.until(lambda: journal._writer.file.aside and not journal.problem)
-    await lab.commit(journal, 1)
+    await lab.insist(journal, 1)
     assert len(journal.asides()) == 1
 
 
