@@ -126,7 +126,7 @@ class Api:
             robot.id,
             "up" if self._fleet.is_fresh(robot, now) else "stale",
             robot.connection is not None,
-            self._intake.time() - (now - robot.seen) if robot.seen else None,
+            self._intake.heard_at(robot) if robot.seen else None,
             len(robot.readings.series),
         )
 

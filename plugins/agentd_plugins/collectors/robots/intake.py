@@ -43,6 +43,10 @@ class Intake:
         """Emit an event of the service's own about a robot."""
         self._emit(self.event(type, robot, payload))
 
+    def heard_at(self, robot: Robot) -> float:
+        """Return when a robot was heard last, in seconds since 1970."""
+        return self._clock.time() - (self._clock.monotonic() - robot.seen)
+
     def live(self, robot: Robot, metrics: Mapping[str, Any], now: float) -> None:
         """Take values of now."""
         robot.readings.apply(metrics, now, live=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
-from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
+from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 
 FOREVER = float("inf")
 
