@@ -124,6 +124,7 @@ class Robot:
         "_second_ends",
         "_told",
         "_warn",
+        "awaited",
         "bytes",
         "clock_offset",
         "connection",
@@ -154,6 +155,8 @@ class Robot:
         """When it was heard last, by the monotonic clock."""
         self.fresh = 0.0
         """When what it told last was measured."""
+        self.awaited = 0.0
+        """When it came first, by the monotonic clock; 0 where it never did: then it has been awaited all the time."""
         self.clock_offset: float | None = None
         """Seconds that its clock is ahead of the agent's, where it has said what it says."""
         self.stale_told = False

@@ -182,7 +182,8 @@ class Service:
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
         robot.connection = connection
-        robot.seen = self._intake.now()
+        robot.seen = now = self._intake.now()
+        robot.awaited = robot.awaited or now
         robot.own("connected", connection.transport).value = 1.0
         robot.own("last_seen_timestamp_seconds", connection.transport).value = self._intake.time()
         robot.count("connections_total", connection.transport)

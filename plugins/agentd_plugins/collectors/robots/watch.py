@@ -111,8 +111,8 @@ class Watch:
         robot.check_sign()
 
     def _late_for(self, robot: Robot, now: float) -> bool:
-        """Say whether an expected robot that never came should be here by now."""
-        return not robot.seen and now - self._began > self._config.stale_after
+        """Say whether an expected robot that has told nothing yet, connected or not, should have by now."""
+        return now - (robot.awaited or self._began) > self._config.stale_after
 
     def _received(self, seconds: float) -> Iterator[dict[str, Any]]:
         for robot in self._fleet:

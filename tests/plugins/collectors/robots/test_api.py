@@ -1,5 +1,6 @@
 """Plain clients, what is posted and asked over HTTP, liveness, and the events of the service."""
 
+import asyncio
 import json
 
 import pytest
@@ -150,6 +151,24 @@ async def test_liveness_follows_the_data_and_not_the_socket(place):
         assert (event.target, event.source) == ("r1", "telemetry_service")
         seen = there.value("robot_last_seen_timestamp_seconds", robot="r1", transport="websocket")
         assert seen == pytest.approx(there.clock.time(), abs=5)
+
+
+async def test_an_expected_robot_that_never_tells_anything_is_stale(place):
+    """A robot that has to be there and only connects is told as stale, once, also when it comes again and again; it
+    recovers when it speaks. One that is not expected has not fallen silent, as it never spoke.
+    """
+    async with place(expected_robots=["must"]) as there, there.robot("other"):
+        for _ in range(4):
+            async with there.robot("must"):
+                there.clock.ahead += 9
+                await asyncio.sleep(0.1)
+        async with there.robot("must") as robot:
+            (event,) = await there.until(lambda: there.journal.of("robot.stale"))
+            assert (event.target, event.payload["age_seconds"], event.payload["connected"]) == ("must", None, True)
+            assert there.value("robot_up", robot="must") == 0
+            await robot.say("live", metrics={"cpu_usage": 1})
+            assert (await there.until(lambda: there.journal.of("robot.recovered")))[0].target == "must"
+            assert len(there.journal.of("robot.stale")) == 1
 
 
 async def test_events_have_exactly_their_fields(place):
