@@ -82,7 +82,10 @@ METRICS = (
     UNKNOWN,
 )
 OFTEN = Answer(429, "more frames in a second than `rate_limit` allows", str, TEXT)
-TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, OFTEN, LATER)
+LARGE = Answer(
+    413, "a frame is larger than `max_frame` allows, or all of them together are larger than 1 MiB", str, TEXT
+)
+TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, LARGE, OFTEN, LATER)
 FORGOTTEN = (Answer(204, "forgotten"), UNKNOWN, LATER)
 SOCKET = (
     Answer(101, "the WebSocket begins"),

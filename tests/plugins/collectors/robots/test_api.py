@@ -8,9 +8,9 @@ import pytest
 from agentd.config.tokens import Token
 from agentd.options import Secret
 from agentd.plugin import Family, Snapshot, UnknownCollectorError
-from agentd_plugins.collectors.robots.api import _frames
 from agentd_plugins.collectors.robots.energy import energy
 from agentd_plugins.collectors.robots.fleet import Fleet
+from agentd_plugins.collectors.robots.posted import frames_of
 from agentd_plugins.collectors.robots.protocol import ProtocolError
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
@@ -64,6 +64,28 @@ async def test_what_may_not_be_posted(place, body):
     async with place() as there:
         assert (await there.ask("/robots/r1/metrics", "POST", data=body))[0] == 400
         assert there.journal.events == []
+
+
+async def test_a_frame_that_is_posted_has_the_size_of_one_on_a_websocket(place):
+    """A frame of ``max_frame`` is taken, one byte more is answered 413 with the limit, alone and in a batch, which as
+    a whole may be larger; what is refused is counted, and makes no robot known.
+    """
+    full = json.dumps({"a" * 91: 10})
+    assert len(full) == 99
+    async with place(max_frame="100B") as there:
+        post = "/robots/r1/metrics"
+        status, text = await there.ask(post, "POST", data=f"{full}  ")
+        assert (status, "100" in text) == (413, True)
+        assert (await there.ask(post))[0] == 404
+        assert await there.ask(post, "POST", data=f"{full} ") == (200, {"accepted": 1})
+        assert await there.ask(post, "POST", data=f"[{full},{full}]") == (200, {"accepted": 2})
+        status, text = await there.ask(post, "POST", data=f"[{full},{json.dumps({'a' * 93: 10})}]")
+        assert (status, text) == (413, "frame 2 has 101 bytes: max_frame is 100B\n")
+        status, text = await there.ask(post, "POST", data="[" + ",".join([full] * 12_000) + "]")
+        assert (status, text) == (413, "at most 1MiB may be posted at once, and 100B in a frame\n")
+        assert there.value("robot_telemetry_refused_total", robot="r1", reason="too_big") == 2
+    async with place(max_frame="2MiB") as there:
+        assert (await there.ask(post, "POST", data=" " * 1_500_000 + full))[0] == 200, "a larger one may be allowed"
 
 
 async def test_posting_has_a_rate(place):
@@ -250,11 +272,11 @@ async def test_a_clock_that_is_no_number_is_none(place, clock):
 
 def test_frames_of_a_body():
     """An object is metrics or, where it has metrics or events, a frame; a list holds either."""
-    one, two, three = _frames(b'[{"a":1},{"metrics":{"b":2},"timestamp":3},{"events":[{"type":"x"}]}]')
+    one, two, three = frames_of(b'[{"a":1},{"metrics":{"b":2},"timestamp":3},{"events":[{"type":"x"}]}]', 99)
     assert (one.metrics, two.metrics, two.timestamp, len(three.events)) == ({"a": 1}, {"b": 2}, 3.0, 1)
-    assert _frames(b'{"metrics":5}')[0].metrics == {"metrics": 5}, "a field of that name"
+    assert frames_of(b'{"metrics":5}', 99)[0].metrics == {"metrics": 5}, "a field of that name"
     with pytest.raises(ProtocolError, match="expected an object"):
-        _frames(b"[[]]")
+        frames_of(b"[[]]", 99)
 
 
 async def test_energy_keeps_joules_and_abstract_terms_apart():
