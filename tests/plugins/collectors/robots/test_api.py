@@ -1,6 +1,7 @@
 """Plain clients, what is posted and asked over HTTP, liveness, and the events of the service."""
 
 import asyncio
+import io
 import json
 
 import pytest
@@ -81,11 +82,13 @@ async def test_a_frame_that_is_posted_has_the_size_of_one_on_a_websocket(place):
         assert await there.ask(post, "POST", data=f"[{full},{full}]") == (200, {"accepted": 2})
         status, text = await there.ask(post, "POST", data=f"[{full},{json.dumps({'a' * 93: 10})}]")
         assert (status, text) == (413, "frame 2 has 101 bytes: max_frame is 100B\n")
-        status, text = await there.ask(post, "POST", data="[" + ",".join([full] * 12_000) + "]")
+        status, text = await there.ask(post, "POST", data=io.BytesIO(f"[{','.join([full] * 12_000)}]".encode()))
         assert (status, text) == (413, "at most 1MiB may be posted at once, and 100B in a frame\n")
         assert there.value("robot_telemetry_refused_total", robot="r1", reason="too_big") == 2
     async with place(max_frame="2MiB") as there:
-        assert (await there.ask(post, "POST", data=" " * 1_500_000 + full))[0] == 200, "a larger one may be allowed"
+        assert (await there.ask(post, "POST", data=io.BytesIO(b" " * 1_500_000 + full.encode())))[0] == 200, (
+            "a larger one may be allowed"
+        )
 
 
 async def test_posting_has_a_rate(place):
