@@ -125,6 +125,7 @@ class Api:
             robot.connection is not None,
             self._intake.heard_at(robot) if robot.seen else None,
             len(robot.readings.series),
+            robot.client,
         )
 
     async def _metrics(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:

@@ -1,6 +1,7 @@
 """One WebSocket of a robot, from its first message to its last."""
 
 import asyncio
+import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ from agentd_plugins.collectors.robots.protocol import (
 )
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
+
+log = logging.getLogger(__name__)
 
 RESTART_WITHIN = 60_000
 """Milliseconds over which robots spread their return when the agent restarts."""
@@ -56,6 +59,8 @@ class Connection(Frames):
         self.began = self.heard
         self._epoch = epoch
         self._clock_offset: float | None = None
+        self._client: str | None = None
+        self._gone = 0
         self._ping: tuple[bytes, float] | None = None
         self._ping_due = self.began + config.ping_every
 
@@ -88,7 +93,10 @@ class Connection(Frames):
             text = "this token is not for this robot" if allowed is Close.FORBIDDEN else "the token is missing or wrong"
             return self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
-        self.stream, self._first_seq = hello.stream_id, hello.first_seq
+        self.stream, self._first_seq = hello.stream_id, hello.first_seq or 0
+        if hello.first_seq is not None:
+            self._gone = (hello.first_seq or hello.last_seq + 1) - 1
+        self._client = hello.client or None
         if hello.clock is not None and isfinite(hello.clock):
             self._clock_offset = hello.clock - self._intake.time()
         return True
@@ -96,6 +104,12 @@ class Connection(Frames):
     def begin(self, robot: Robot) -> None:
         """Take up what a robot says from now on."""
         self.robot = robot
+        robot.client = self._client
+        lost = robot.streams.gone(self.stream, self._gone)
+        if lost:
+            robot.count("messages_lost_total", "data", by=lost)
+            text = "robot %s does not have %d frames any more that never came, up to number %d: is its queue too small?"
+            log.warning(text, robot.id, lost, self._gone)
         if self._clock_offset is not None:
             robot.clock_offset = robot.own("clock_offset_seconds").value = self._clock_offset
 

@@ -101,8 +101,9 @@ class Frames(Wire):
             return
         if not self._has_room():
             return
-        if last is not None and seq > last + 1:
-            robot.count("messages_lost_total", "data", by=seq - last - 1)
+        lost = robot.streams.lost(self.stream, seq)
+        if lost:
+            robot.count("messages_lost_total", "data", by=lost)
         robot.streams.accept(self.stream, seq, len(data))
         try:
             events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls

@@ -55,8 +55,8 @@ class Hello(msgspec.Struct, tag="hello", tag_field="type", kw_only=True):
     """Random; lives as long as the robot's own queue of numbered frames."""
     last_seq: Number = 0
     """The last number that the robot has given; 0 where it has given none."""
-    first_seq: Number = 0
-    """The lowest number that it still keeps; 0 where it keeps none."""
+    first_seq: Number | None = None
+    """The lowest number that it still keeps; 0 where it keeps none. Left out, nobody knows."""
     clock: float | None = None
     """What the robot's clock says, in seconds since 1970."""
     token: str | None = None

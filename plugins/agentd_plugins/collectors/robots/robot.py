@@ -69,11 +69,12 @@ class Link(Protocol):
 class Streams:
     """Up to which number the frames of a robot's streams have come, and up to which they are safe."""
 
-    __slots__ = ("_accepted", "_committed", "bytes", "frames")
+    __slots__ = ("_accepted", "_committed", "_gone", "bytes", "frames")
 
     def __init__(self, committed: Mapping[str, int]) -> None:
         self._committed = dict(committed)
         self._accepted: dict[str, int] = {}
+        self._gone = ("", 0)
         self.frames = self.bytes = 0
         """How much has come and is not safe yet."""
 
@@ -84,6 +85,21 @@ class Streams:
     def safe(self, stream: str) -> int:
         """Return the number up to which all frames are on disk."""
         return self._committed.get(stream, 0)
+
+    def lost(self, stream: str, seq: int) -> int:
+        """Return how many frames before this one have not come, and were not told as ``gone`` either."""
+        last, (of, gone) = self.last(stream), self._gone
+        return 0 if last is None else max(0, seq - 1 - max(last, gone if of == stream else 0))
+
+    def gone(self, stream: str, seq: int) -> int:
+        """Note that the robot has no frame up to this number any more; return how many are lost by that.
+
+        Of a stream that is new nobody knows what came before.
+        """
+        lost = self.lost(stream, seq + 1)
+        if lost:
+            self._gone = (stream, seq)
+        return lost
 
     def accept(self, stream: str, seq: int, size: int) -> None:
         """Note that a frame has come."""
@@ -126,6 +142,7 @@ class Robot:
         "_warn",
         "awaited",
         "bytes",
+        "client",
         "clock_offset",
         "connection",
         "frames",
@@ -157,6 +174,8 @@ class Robot:
         """When what it told last was measured."""
         self.awaited = 0.0
         """When it came first, by the monotonic clock; 0 where it never did: then it has been awaited all the time."""
+        self.client: str | None = None
+        """Name and version of its software, as it said last."""
         self.clock_offset: float | None = None
         """Seconds that its clock is ahead of the agent's, where it has said what it says."""
         self.stale_told = False

@@ -42,6 +42,8 @@ class Summary(msgspec.Struct):
     last_seen: float | None
     """When it was heard last, in seconds since 1970."""
     series: int
+    client: str | None
+    """Name and version of its software, where it has said so."""
 
 
 class Robots(msgspec.Struct):

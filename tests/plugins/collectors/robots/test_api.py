@@ -143,6 +143,14 @@ async def test_names_of_endpoints_and_what_they_tell(place):
             assert (await there.ask(f"/robots{wrong}"))[0] == 400
 
 
+async def test_the_software_that_a_robot_says_it_runs(place):
+    """The list of robots has what ``hello`` says of the client, and null where nothing is said."""
+    async with place() as there, there.robot(client="amr-firmware/2.1"), there.robot("r2"), there.plain("r3"):
+        await there.until(lambda: len(there.plugin._fleet) == 3)
+        found = (await there.ask("/robots"))[1]["robots"]
+        assert [each["client"] for each in found] == ["amr-firmware/2.1", None, None]
+
+
 async def test_forgetting_a_robot(place):
     """A robot that is deleted is unknown, its connection ends, and its numbers are gone."""
     async with place() as there, there.robot() as robot:

@@ -181,6 +181,40 @@ async def test_gaps_are_counted_under_a_constant_label(place):
         assert there.value("robot_messages_lost_total", robot="r1", stream="data") == 3
 
 
+@pytest.mark.parametrize(
+    ("hello", "lost"),
+    [
+        ({"last_seq": 9, "first_seq": 6}, 3),
+        ({"last_seq": 9, "first_seq": 0}, 7),
+        ({"last_seq": 9, "first_seq": 3}, 0),
+        ({"last_seq": 2, "first_seq": 1}, 0),
+        ({"last_seq": 9}, 0),
+    ],
+)
+async def test_what_a_robot_has_lost_is_counted_when_it_says_so_and_once(place, caplog, hello, lost):
+    """Frames that the agent never got, and that by ``hello`` the robot does not have any more, are lost before another
+    comes; they are counted once, however often it connects. Of a stream that is new nobody knows.
+    """
+
+    def count():
+        return there.value("robot_messages_lost_total", robot="r1", stream="data") or 0
+
+    async with place() as there:
+        async with there.robot() as robot:
+            await robot.say("data", seq=2)
+            await robot.hear("ack")
+        for _ in range(2):
+            async with there.robot(**hello):
+                assert count() == lost
+        assert ("does not have" in caplog.text) == (lost > 0)
+        async with there.robot(**hello) as robot:
+            await robot.say("data", seq=12)
+            await robot.hear("ack")
+            assert count() == 9, "the numbers 3 to 11"
+        async with there.robot("r2", **hello):
+            assert there.value("robot_messages_lost_total", robot="r2", stream="data") is None
+
+
 # 3. A poison frame is consumed.
 
 POISON = {
