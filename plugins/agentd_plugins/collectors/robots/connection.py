@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from math import isfinite
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from agentd.plugin import Principal
 from agentd_plugins.collectors.robots.frames import Frames
@@ -61,6 +61,7 @@ class Connection(Frames):
         self._clock_offset: float | None = None
         self._client: str | None = None
         self._gone = 0
+        self._by_its_like = False
         self._ping: tuple[bytes, float] | None = None
         self._ping_due = self.began + config.ping_every
 
@@ -147,8 +148,16 @@ class Connection(Frames):
                 self._note_end(message)
                 return
 
-    def replace(self) -> None:
-        """End, because a newer connection of the robot has come."""
+    @property
+    def lived(self) -> bool:
+        """Whether it is a plain client's that was replaced by one of the same address although it was alive, as it has
+        answered the end: then there are two of them. What a robot has left behind does not answer.
+        """
+        return self._by_its_like and self._socket.close_code not in (None, WSCloseCode.ABNORMAL_CLOSURE)
+
+    def replace(self, stream: str) -> None:
+        """End, because a newer connection of the robot has come, by this stream."""
+        self._by_its_like = stream == self.stream and not self.says_hello
         self.end(1000, "replaced", "a newer connection of this robot has come")
 
     def forget(self) -> None:

@@ -50,8 +50,12 @@ class Link(Protocol):
     transport: str
     stream: str
 
-    def replace(self) -> None:
-        """End, because a newer connection has come."""
+    @property
+    def says_hello(self) -> bool:
+        """Whether its stream has a name of its own: that of a plain client is only where it comes from."""
+
+    def replace(self, stream: str) -> None:
+        """End, because a newer connection has come, by this stream."""
 
     def forget(self) -> None:
         """End, because somebody wants the robot to be forgotten."""
@@ -265,12 +269,17 @@ class Robot:
 
     def flaps(self, now: float, stream: str) -> bool:
         """Say whether a connection by this stream is one too many: several robots use this id."""
-        if self.connection is None or self.connection.stream == stream:
+        if self.connection is None or (self.connection.stream == stream and self.connection.says_hello):
             return False
         if len(self._replaced) == FLAPPING and now - self._replaced[0] <= FLAPPING_WITHIN:
             return True
-        self._replaced.append(now)
+        if self.connection.stream != stream:
+            self.rivalled(now)
         return False
+
+    def rivalled(self, now: float) -> None:
+        """Note that a connection was replaced by what may be another robot of this id."""
+        self._replaced.append(now)
 
 
 RULES: Mapping[str, str] = {

@@ -140,6 +140,8 @@ class Service:
         finally:
             self._connections.discard(connection)
         await connection.finish()
+        if connection.lived:
+            connection.robot.rivalled(self._intake.now())
 
     async def _talk(self, connection: Connection, name: str, principal: Principal, bearer: str | None) -> None:
         connection.principal = principal
@@ -167,7 +169,7 @@ class Service:
             connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
             return
         if robot.connection is not None:
-            robot.connection.replace()
+            robot.connection.replace(connection.stream)
         connection.begin(robot)
         connection.judge_at = self._intake.now() + JUDGE_EVERY
         self._opened(robot, connection)

@@ -495,6 +495,42 @@ async def test_rule_7_one_robot_may_come_again_as_often_as_it_has_to(place):
         assert there.journal.of("telemetry.identity_conflict") == []
 
 
+async def test_rule_7_plain_clients_of_one_address_that_replace_each_other_are_a_conflict(place):
+    """Two plain clients of one address and one id, each of which comes again when it is replaced, are a conflict: one
+    of them is refused with 4409, and the other one stays.
+    """
+    codes = []
+
+    async def insist(there):
+        while 4409 not in codes:
+            async with there.plain() as robot:
+                codes.append((await robot.ended())[0])
+
+    async with place() as there:
+        clones = [asyncio.create_task(insist(there)) for _ in range(2)]
+        async with asyncio.timeout(10):
+            await asyncio.wait(clones, return_when=asyncio.FIRST_COMPLETED)
+        assert codes == [1000, 1000, 1000, 4409]
+        assert there.journal.of("telemetry.identity_conflict")[0].payload["robot_id"] == "r1"
+        assert there.value("robot_connected", robot="r1", transport="websocket") == 1
+        for clone in clones:
+            clone.cancel()
+        await asyncio.wait(clones)
+
+
+async def test_rule_7_a_plain_client_may_come_again_as_often_as_it_has_to(place):
+    """A plain client whose connections break without a word replaces what is left of them as often as it likes."""
+    async with place() as there, Several() as stack:
+        for number in range(6):
+            await stack.enter(there.plain())  # and never read again: nobody answers for it
+            await there.until(lambda: len(there.journal.of("telemetry.connection_established")) == number + 1)  # noqa: B023  # awaited here
+        await there.until(lambda: there.value("agentd_robots_connections") == 1)
+        await asyncio.sleep(1.5)  # until the agent has given up those that do not answer
+        await stack.enter(there.plain())
+        await there.until(lambda: len(there.journal.of("telemetry.connection_established")) == 7)
+        assert there.journal.of("telemetry.identity_conflict") == []
+
+
 async def test_a_newer_connection_replaces_the_older_one_whose_end_erases_nothing(place):
     """The old connection is closed with a reason; the new one's state, which came before, is there afterwards."""
     async with place() as there, there.robot() as old:
