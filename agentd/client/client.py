@@ -31,7 +31,7 @@ STABLE = 60.0
 MAX_FRAME = 256 << 10
 """Bytes that a frame may have; an agent takes as many if it is not told otherwise."""
 
-BESIDE = 40
+BESIDE = 64
 """Bytes that a frame has beside what is kept of it, at most."""
 
 log = logging.getLogger("agentd.client")

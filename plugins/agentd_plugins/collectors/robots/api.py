@@ -189,6 +189,8 @@ class Api:
             ]
         except EventError as error:
             return _refusal(400, f"events: {error}")
+        # They came together: the newest is what its clock said as it sent them.
+        self._intake.clock(robot, max((frame.clock for frame in frames if frame.clock is not None), default=None))
         robot.own("last_seen_timestamp_seconds", "http").value = self._intake.time()
         for frame in frames:
             events += self._intake.data(robot, frame.metrics, frame.timestamp, now, numbered=False)

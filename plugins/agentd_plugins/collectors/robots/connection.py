@@ -5,7 +5,6 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable
-from math import isfinite
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
@@ -58,7 +57,7 @@ class Connection(Frames):
         """When to look at the token again."""
         self.began = self.heard
         self._epoch = epoch
-        self._clock_offset: float | None = None
+        self._clock: float | None = None
         self._client: str | None = None
         self._gone = 0
         self._by_its_like = False
@@ -98,8 +97,7 @@ class Connection(Frames):
         if hello.first_seq is not None:
             self._gone = (hello.first_seq or hello.last_seq + 1) - 1
         self._client = hello.client or None
-        if hello.clock is not None and isfinite(hello.clock):
-            self._clock_offset = hello.clock - self._intake.time()
+        self._clock = hello.clock
         return True
 
     def begin(self, robot: Robot) -> None:
@@ -111,8 +109,7 @@ class Connection(Frames):
             robot.count("messages_lost_total", "data", by=lost)
             text = "robot %s does not have %d frames any more that never came, up to number %d: is its queue too small?"
             log.warning(text, robot.id, lost, self._gone)
-        if self._clock_offset is not None:
-            robot.clock_offset = robot.own("clock_offset_seconds").value = self._clock_offset
+        self._intake.clock(robot, self._clock, hello=True)
 
     async def welcome(self) -> None:
         """Tell the robot where to go on: what has come, and is not safe yet, may still be lost."""

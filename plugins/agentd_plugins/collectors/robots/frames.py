@@ -80,9 +80,11 @@ class Frames(Wire):
             self._poison(error, len(data))
             return None
         if type(message) is Live:
+            self._intake.clock(self.robot, message.timestamp)
             if self._within_rate():
                 self._intake.live(self.robot, message.metrics, now)
         elif type(message) is Data:
+            self._intake.clock(self.robot, message.clock)
             self._data(message, data, now)
         elif type(message) is Ping:
             self._post(Pong(id=message.id, time=self._intake.time()))

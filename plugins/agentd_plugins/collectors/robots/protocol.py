@@ -70,6 +70,7 @@ class Live(msgspec.Struct, tag="live", tag_field="type", kw_only=True):
 
     metrics: dict[str, Any]
     timestamp: float | None = None
+    """What the robot's clock says."""
 
 
 class Data(msgspec.Struct, tag="data", tag_field="type", kw_only=True):
@@ -78,6 +79,8 @@ class Data(msgspec.Struct, tag="data", tag_field="type", kw_only=True):
     seq: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     timestamp: float | None = None
     """When the metrics were measured, by the robot's clock."""
+    clock: float | None = None
+    """What the robot's clock says as it sends this."""
     metrics: dict[str, Any] = {}
     events: list[msgspec.Raw] = []
     """Events in the form of the envelope; each needs ``type`` alone."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from agentd.plugin import counter, gauge
+from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
 from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 
@@ -147,7 +148,7 @@ class Robot:
         "awaited",
         "bytes",
         "client",
-        "clock_offset",
+        "clock",
         "connection",
         "frames",
         "fresh",
@@ -180,8 +181,8 @@ class Robot:
         """When it came first, by the monotonic clock; 0 where it never did: then it has been awaited all the time."""
         self.client: str | None = None
         """Name and version of its software, as it said last."""
-        self.clock_offset: float | None = None
-        """Seconds that its clock is ahead of the agent's, where it has said what it says."""
+        self.clock = Offset()
+        """How far its clock is ahead of the agent's, as far as one can tell."""
         self.stale_told = False
         self.frames = self.bytes = 0
         """What it has sent in the window of ``telemetry.data_received``."""

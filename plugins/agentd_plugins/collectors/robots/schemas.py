@@ -19,6 +19,7 @@ class Posted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     metrics: dict[str, Any] = {}
     timestamp: float | None = None
+    clock: float | None = None
     events: list[msgspec.Raw] = []
 
 

@@ -100,6 +100,7 @@ SIGNALS: Mapping[str, Signal] = {
         _ratio("localization_score_ratio", "How sure a robot is of where it is."),
         _signal("G", "localization_deviation_meters", "How wrong a robot's position may be."),
         _signal("G", "link_rssi_dbm", "Strength of the radio signal that a robot receives.", "interface", high=0),
+        _flag("clock_synchronized", "Whether a robot's clock is synchronized, as it says itself."),
         _signal("G", "joint_position_radians", "Angle of a joint.", "joint"),
         _signal("G", "joint_effort_newton_meters", "Torque of a joint.", "joint"),
         _signal("G", "joint_temperature_celsius", "Temperature of a joint.", "joint", low=-274, high=5000),

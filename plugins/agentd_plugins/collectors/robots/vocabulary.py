@@ -98,6 +98,7 @@ SAYINGS: tuple[tuple[str, tuple[str | None, ...], float, tuple[float, ...], str]
     ("localized", (), 1, (), "agvPosition.positionInitialized mobileRobotPosition.localized"),
     ("localization_score_ratio", (), 1, (), "agvPosition.localizationScore mobileRobotPosition.localizationScore"),
     ("localization_deviation_meters", (), 1, (), "agvPosition.deviationRange mobileRobotPosition.deviationRange"),
+    ("clock_synchronized", (), 1, (), "clock.synchronized ntp_synchronized NTPSynchronized"),
     ("joint_position_radians", ("*",), 1, (), "joints.*.position"),
     ("joint_effort_newton_meters", ("*",), 1, (), "joints.*.effort"),
     ("joint_temperature_celsius", ("*",), 1, (), "joints.*.temperature"),

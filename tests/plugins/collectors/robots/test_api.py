@@ -5,10 +5,13 @@ import io
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentd.config.tokens import Token
 from agentd.options import Secret
 from agentd.plugin import Family, Snapshot, UnknownCollectorError
+from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.energy import energy
 from agentd_plugins.collectors.robots.fleet import Fleet
 from agentd_plugins.collectors.robots.posted import frames_of
@@ -267,6 +270,55 @@ async def test_clocks_that_start_in_1970(place):
         await robot.hear("ack")
         assert there.value("robot_cpu_utilization_ratio", robot="r1") == 0.1
         assert there.value("robot_telemetry_suspect_total", robot="r1", rule="past_timestamp") == 1
+
+
+@pytest.mark.parametrize("way", ["live", "data", "post"])
+async def test_a_clock_that_is_set_later_shows(place, way):
+    """The offset follows the clock that a robot tells with its frames: set forward or back after a few, whatever a
+    single wrong stamp says; without hello's clock it is absent until three were told.
+    """
+    async with place() as there, there.robot() as robot:
+        seqs = iter(range(1, 100))
+
+        async def tell(ahead):
+            there.clock.ahead += 2
+            says = there.clock.time() + ahead
+            if way == "live":
+                await robot.say("live", metrics={"cpu_usage": 1}, timestamp=says)
+            elif way == "data":
+                await robot.say("data", seq=next(seqs), metrics={"cpu_usage": 1}, timestamp=1.5, clock=says)
+            else:
+                posted = [{"metrics": {"cpu_usage": 1}, "clock": says - n} for n in range(3)]
+                await there.ask("/robots/r1/metrics", "POST", json=posted)
+            await robot.say("ping", id=1)
+            await robot.hear("pong")
+            return there.value("robot_clock_offset_seconds", robot="r1")
+
+        for ahead, offset in (
+            (10, None), (10, None), (10, 10), (4102444800, 10), *[(10, 10)] * 4,
+            (130, 10), (130, 130),
+            (-50, 130), (-50, 130), (-50, 130), (-50, -50),
+            (-80, -50), (-50, -50),
+        ):  # fmt: skip
+            found = await tell(ahead)
+            assert found == (None if offset is None else pytest.approx(offset, abs=1)), (ahead, offset)
+
+
+@given(
+    st.floats(-1e6, 1e6),
+    st.lists(st.floats(0, 100), min_size=5, max_size=5),
+    st.none() | st.tuples(st.integers(0, 4), st.floats(-1e9, 1e9)),
+)
+@settings(max_examples=100, deadline=None)
+def test_an_offset_is_that_of_the_quickest_messages(true, delays, wrong):
+    """Whatever one of five messages says and however late all of them are, the estimate is off by no more than the
+    second quickest of the others took.
+    """
+    offset = Offset()
+    for number, delay in enumerate(delays):
+        offset.hear(wrong[1] if wrong and wrong[0] == number else true - delay, number)
+    honest = sorted(delay for number, delay in enumerate(delays) if not wrong or wrong[0] != number)
+    assert true - honest[1] - 1e-6 <= offset.seconds <= true - honest[0] + 1e-6
 
 
 @pytest.mark.parametrize("clock", [float("nan"), float("inf"), -float("inf")])
