@@ -117,7 +117,7 @@ class Roster:
             for running in runnings:
                 if running.slot is not None:
                     running.slot.transform = instances.transform_of(registry)
-            await self._exchange(runnings)
+            await self._exchange(runnings, stopped)
 
     async def pause(self, key: str, seconds: float) -> float:
         """Stop an instance for a while; return until when. Raises ``KeyError`` where there is none."""
@@ -177,9 +177,9 @@ class Roster:
         await self._flow.retire([each.instance.key for each in gone if each.instance.kind == "sinks"])
         await asyncio.gather(*(instances.stop(each) for each in gone if each.instance.kind != "sinks"))
 
-    async def _exchange(self, runnings: list[Running]) -> None:
-        """Let these be what runs, and stop what no longer does."""
-        kept, known = set(map(id, runnings)), set(map(id, self.runnings))
+    async def _exchange(self, runnings: list[Running], stopped: Iterable[Running] = ()) -> None:
+        """Let these be what runs, and stop what no longer does and is not ``stopped`` yet."""
+        kept, known = set(map(id, (*runnings, *stopped))), set(map(id, self.runnings))
         gone = [running for running in self.runnings if id(running) not in kept]
         self.runnings = runnings
         self._put()
