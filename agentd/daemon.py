@@ -292,4 +292,5 @@ def _plugin_status(running: Running) -> PluginStatus:
         duration_seconds=last.duration,
         series=last.series,
         timeouts=slot.timeouts,
+        asked_again_in=slot.rests_for or None,
     )
