@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentd import __version__, directories, systemd
+from agentd import __version__, directories, logs, systemd
 from agentd.changes import Changes
 from agentd.config import ExporterKeys, Instance, Settings, parse_address
 from agentd.errors import text_of
@@ -93,7 +93,7 @@ class Agent:
             await self._workers.run(self._tokens.look)
         await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
-        self._tasks.add(asyncio.create_task(self._self.measure_lag()))
+        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look)))
         self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
         await self._gatherer.gather()
         self.ready = True

@@ -40,6 +40,7 @@ FLOORS = (
     ),
     (
         "agentd.errors",
+        "agentd.folding",
         "agentd.logs",
         "agentd.systemd",
         "agentd.directories",

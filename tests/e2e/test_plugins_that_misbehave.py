@@ -371,3 +371,15 @@ def test_plugins_that_fail_in_what_else_they_do(start_agent):
     assert log.count("GET /fail failed: RuntimeError: no answer") == 1
     assert "Traceback" not in log
     assert agent.stop() == 0
+
+
+def test_collector_that_logs_at_each_scrape(start_agent):
+    """What it says each time is written once, and at the end how often it came."""
+    chatty = collector("chatty", "self.log.warning('the sensor answered after %.3f s', time.time())\nreturn []")
+    agent = start_agent(plugins={"chatty": chatty})
+    for _ in range(5):
+        assert agent.get("/metrics").status == 200
+    assert agent.log().count("the sensor answered") == 1
+    assert agent.stop() == 0
+    assert agent.log().count("the sensor answered") == 2
+    assert "(the same 5 times in " in agent.log()
