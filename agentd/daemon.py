@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from agentd import __version__, directories, logs, systemd
 from agentd.changes import Changes
@@ -19,6 +20,7 @@ from agentd.events.flow import Flow
 from agentd.events.metrics import EventMetrics
 from agentd.host import Host, HostPaths
 from agentd.instances import STOP_WITHIN, Running
+from agentd.memory import Memory, Pressure, limit_of
 from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
@@ -57,6 +59,7 @@ class Agent:
         self._workers = Workers()
         self._self = SelfMetrics()
         self._gatherer = Gatherer()
+        self._outlets: WeakSet[Outlet] = WeakSet()
         self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook_of(registry))
         self._roster = Roster(self._gatherer, self._flow, self._workers, self._context, self._show)
         addresses = [parse_address(text) for text in settings.web.listen]
@@ -64,6 +67,9 @@ class Agent:
         self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
         self._web = WebServer(addresses, directories.socket_path(), self._tokens)
         self._pauses = Pauses()
+        self._memory = Memory(self._flow.say)
+        self._memory.limit = limit_of(settings.agent.memory_limit)
+        self._memory.shedders += [self._gatherer.shed, self._flow.shed, self._roster.shed, self._shed]
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -93,7 +99,7 @@ class Agent:
             await self._workers.run(self._tokens.look)
         await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
-        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look)))
+        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look, self._memory.look)))
         self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
         await self._gatherer.gather()
         self.ready = True
@@ -112,6 +118,7 @@ class Agent:
         if not self.ready:
             raise ReloadError("the agent is starting, or stopping")
         changes = await self._configured.reload(self._roster, self._web, self._flow, self._self)
+        self._memory.limit = limit_of(self._configured.settings.agent.memory_limit)
         if changes.fresh or changes.removed:
             self._pauses.renew()
         return changes
@@ -158,6 +165,7 @@ class Agent:
             tokens_error=self._tokens.error,
             config_error=self._configured.error,
             degraded=self._configured.degraded,
+            memory_pressure=self._memory.pressure.name.lower(),
         )
 
     def _context(self, instance: Instance) -> Context:
@@ -176,6 +184,7 @@ class Agent:
         )
         rules = instance.keys.rules if isinstance(instance.keys, ExporterKeys) else []
         outlet = Outlet(self._gatherer, Rules(rules))
+        self._outlets.add(outlet)
         context.gather, context.render = outlet.gather, outlet.render
         return context
 
@@ -185,6 +194,7 @@ class Agent:
         self._gatherer.sources = [
             self._about_agent,
             self._tokens.families,
+            self._memory.families,
             EventMetrics(self._flow).families,
             *(running.about for running in runnings if running.about is not None and running.up),
         ]
@@ -224,6 +234,12 @@ class Agent:
         self._self.up |= dict.fromkeys(self._configured.registry.broken_files, False)
         self._self.worker_threads = self._workers.threads
         return self._self.families()
+
+    def _shed(self, pressure: Pressure) -> None:
+        for outlet in self._outlets:
+            outlet.shed(pressure)
+        if pressure:
+            self._pauses.renew()
 
     def _announce(self) -> None:
         collectors = [r.instance.name for r in self._roster.runnings if r.up and r.instance.kind == "collectors"]

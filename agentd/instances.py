@@ -9,6 +9,7 @@ from typing import Any
 
 from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
+from agentd.memory import Pressure
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
@@ -150,6 +151,15 @@ async def _failure(function: Callable[[], Awaitable[None]], within: float) -> st
     if not task.done():
         return f"it is not done after {within:g} s"
     return "it cancelled itself" if task.cancelled() else task.result()
+
+
+def shed(running: Running, pressure: Pressure) -> None:
+    """Have a plugin that is up give up what it can do without; what it raises is only told."""
+    if running.plugin is not None and running.up:
+        try:
+            running.plugin.shed(pressure)
+        except ENDS as error:  # a plugin's failure is its own
+            log.warning("%s gives nothing up: %s", running.instance.key, described(error))
 
 
 def tells(running: Running) -> bool:

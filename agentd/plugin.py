@@ -15,6 +15,7 @@ import pluggy
 from agentd.context import Clock, Context, NotDurable
 from agentd.events.envelope import Event, EventError, Record, cloud_event, decode
 from agentd.host import Host, HostPaths
+from agentd.memory import Pressure
 from agentd.metrics.family import (
     Family,
     Histogram,
@@ -61,6 +62,7 @@ __all__ = [
     "NotDurable",
     "Parameter",
     "Plugin",
+    "Pressure",
     "Principal",
     "Record",
     "Refused",
@@ -180,6 +182,13 @@ class Plugin(Generic[C]):
     def about(self) -> Iterable[Family]:
         """Return what the plugin tells about itself: counters of its own work, shown with the agent's own metrics."""
         return ()
+
+    def shed(self, pressure: Pressure) -> None:
+        """Give up what is asked for, because the agent uses more memory than it may.
+
+        Called on the event loop, so it must be quick: again and again while that does not suffice, and with
+        ``Pressure.NONE`` when all is well again.
+        """
 
     def event(self, type: str, payload: Mapping[str, Any] | None = None, *, target: str | None = None) -> Event:
         """Return an event of this plugin's, of now."""

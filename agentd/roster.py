@@ -9,6 +9,7 @@ from agentd import instances
 from agentd.config import Instance, SinkKeys
 from agentd.events.flow import Flow
 from agentd.instances import About, Running
+from agentd.memory import Pressure
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.workers import Workers
 from agentd.plugin import Context, Sink
@@ -139,6 +140,11 @@ class Roster:
             if running.slot is not None:
                 running.slot.rouse()
             await self._try(running)
+
+    def shed(self, pressure: Pressure) -> None:
+        """Have every plugin give up what it can do without."""
+        for running in self.runnings:
+            instances.shed(running, pressure)
 
     async def leave(self) -> None:
         """Let every plugin say good-bye to its clients, and change nothing any more."""

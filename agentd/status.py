@@ -50,6 +50,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Why the configuration in the files is not the one that is used."""
     degraded: bool = False
     """Whether it was started with the last configuration that could be used, as that in the files cannot."""
+    memory_pressure: str = "none"
+    """How far the agent has gone in giving up what it can do without, to save memory: none, caches, streams, intake."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
 from agentd.events.metrics import EventMetrics
+from agentd.memory import Memory
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
@@ -131,7 +132,13 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    own = [
+        *declared(),
+        *Gatherer.METRICS.values(),
+        *EventMetrics.declared(),
+        *declared_metrics(Tokens),
+        *declared_metrics(Memory),
+    ]
     own.sort(key=lambda metric: metric.name)
     lines += [
         "",

@@ -25,7 +25,13 @@ FLOORS = (
     ("agentd.metrics.slot",),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
     ("agentd.context",),
-    ("agentd.metrics.assembly", "agentd.metrics.client", "agentd.metrics.rules", "agentd.metrics.frame"),
+    (
+        "agentd.memory",
+        "agentd.metrics.assembly",
+        "agentd.metrics.client",
+        "agentd.metrics.rules",
+        "agentd.metrics.frame",
+    ),
     (
         "agentd.metrics.family",
         "agentd.metrics.workers",

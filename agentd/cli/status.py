@@ -49,6 +49,8 @@ def show(status: Status) -> None:
     click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}")
     if status.journal is not None:
         click.echo(f"journal: {told(status.journal)}")
+    if status.memory_pressure != "none":
+        click.echo(f"memory: ABOVE ITS LIMIT, or was lately: gives up {status.memory_pressure}")
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
     if status.config_error:

@@ -29,6 +29,13 @@ class AgentSettings(Config, frozen=True):
     """The least important messages that are logged."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """One line of text or one JSON object for each message; ``auto`` picks text for people and for the journal."""
+    memory_limit: Size | None = None
+    """Resident memory above which the agent gives up, step by step, what it can do without: caches, live streams, new
+    robots; ``"0B"`` for no limit. Left out, 90 % of the unit's ``MemoryHigh=``, if it has one."""
+
+    def __post_init__(self) -> None:
+        if self.memory_limit and self.memory_limit < 32 << 20:
+            raise ValueError('memory_limit must be at least 32MiB, or "0B" for no limit')
 
 
 class WebSettings(Config, frozen=True):

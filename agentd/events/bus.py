@@ -65,6 +65,10 @@ class Bus:
         self._labels, self._hook = dict(labels), hook
         self._tails = {}
 
+    def forget(self) -> None:
+        """Forget the JSON of what was emitted before."""
+        self._middles.clear()
+
     def emit(self, event: Event) -> None:
         """Take an event: it is written down soon, and sent to all sinks that want it. From any thread; never raises."""
         try:

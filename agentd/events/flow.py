@@ -14,6 +14,7 @@ from agentd.events.bus import Bus, Hook
 from agentd.events.delivery import Delivery
 from agentd.events.envelope import Event, Record
 from agentd.events.wanted import wants
+from agentd.memory import Pressure
 from agentd.plugin import NotDurable, Sink
 from agentd.status import JournalStatus, SinkStatus
 from agentd.store import database, identity
@@ -43,6 +44,8 @@ class Flow:
     ) -> None:
         self.deliveries: dict[str, Delivery] = {}
         """By the names of the sinks' instances, ``sinks.fleet``."""
+        self.streaming = True
+        """Whether those who only listen may follow what happens; not while memory is short."""
         self._settings = settings
         self._directory = directory
         self._labels = labels
@@ -129,6 +132,13 @@ class Flow:
         self._labels, self._hook = labels, hook
         if self._bus is not None:
             self._bus.adapt(labels, hook)
+
+    def shed(self, pressure: Pressure) -> None:
+        """Give up what is remembered, or those who only listen, until there is no pressure any more."""
+        if pressure:
+            self.bus.forget()
+        if pressure is not Pressure.CACHES:
+            self.streaming = not pressure
 
     async def reopen(self) -> None:
         """Let every sink open its files anew."""

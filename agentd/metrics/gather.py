@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 
+from agentd.memory import Pressure
 from agentd.metrics.assembly import Rejection, are_apart, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, counter, gauge
 from agentd.metrics.frame import EMPTY, Frame, Layout
@@ -109,6 +110,12 @@ class Gatherer:
             task.cancel()
         await asyncio.gather(*schedules, *(slot.stop() for slot in self.slots.values()), return_exceptions=True)
         self._schedules.clear()
+
+    def shed(self, pressure: Pressure) -> None:
+        """Forget how answers are put together, which is found again at the next scrape."""
+        if pressure:
+            self._own.clear()
+            self._united.clear()
 
     async def gather(
         self,

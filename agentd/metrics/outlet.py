@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from agentd.memory import Pressure
 from agentd.metrics.exposition import GZIP_INLINE, Format, Renderer, compress
 from agentd.metrics.family import Snapshot
 from agentd.metrics.frame import Frame, Layout, again
@@ -19,6 +20,12 @@ class Outlet:
         self._rules = rules
         self._layout: Layout | None = None
         self._renderers: dict[tuple[Format, tuple[tuple[str, str], ...]], Renderer] = {}
+
+    def shed(self, pressure: Pressure) -> None:
+        """Forget the prefixes of what was rendered, which the next rendering learns again."""
+        if pressure:
+            self._layout = None
+            self._renderers.clear()
 
     async def gather(self, **keywords: Any) -> Snapshot:
         """Return a snapshot after this exporter's rules; keywords as for ``Gatherer.gather``."""

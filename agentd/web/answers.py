@@ -98,6 +98,7 @@ FROM = (
 STREAMED = (
     Answer(200, "Server-sent events without end: `id` is a number, `event` the type.", str, "text/event-stream"),
     _WRONG,
+    Answer(503, "Nobody may listen now, because the agent is short of memory.", Problem),
 )
 STREAM = "The `data` of each is an event as JSON. In silence a comment comes every 15 seconds."
 

@@ -144,15 +144,20 @@ class _Events:
         at = journal.last if start is None else int(start)
         if at > journal.last:  # a number of another journal: this one is new to whoever asks
             at = 0
+        if not self._flow.streaming:
+            return _error(503, "no streams now: the agent is short of memory", {"Retry-After": "60"})
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         try:
             await _send(response, b": the stream begins\n\n")
             while True:
+                ends = not self._flow.streaming
                 found = await journal.read(at, wanted=wanted)
                 if found.records:
                     await _send(response, b"".join(map(_sse, found.records)))
+                if ends:
+                    break  # with the event that says why, as a rule
                 if found.reached > at:
                     at = found.reached
                     continue
@@ -199,13 +204,8 @@ class _Sinks:
         letters = await self._flow.journal.dead(self._named(request), after, limit)
         return _answer(
             [
-                {
-                    "number": each.number,
-                    "time": each.time,
-                    "reason": each.reason,
-                    "event": msgspec.Raw(each.record.json),
-                }
-                for each in letters
+                {"number": one.number, "time": one.time, "reason": one.reason, "event": msgspec.Raw(one.record.json)}
+                for one in letters
             ]
         )
 

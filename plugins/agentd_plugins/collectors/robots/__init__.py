@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from agentd.plugin import Collector, Family, Frame, Route, counter, gauge, hookimpl
+from agentd.plugin import Collector, Family, Frame, Pressure, Route, counter, gauge, hookimpl
 from agentd_plugins.collectors.robots import schemas
 from agentd_plugins.collectors.robots.api import ROOT, Api
 from agentd_plugins.collectors.robots.fleet import RTT, SHOWN, STATE, Fleet
@@ -48,6 +48,11 @@ class Robots(Collector[RobotsConfig]):
         """End what runs."""
         if hasattr(self, "_service"):
             await self._service.stop()
+
+    def shed(self, pressure: Pressure) -> None:
+        """Let nobody in who is new while memory is short, and drop what robots told that are not connected."""
+        if pressure in (Pressure.INTAKE, Pressure.NONE):
+            self._service.shed(short=bool(pressure))
 
     def routes(self) -> list[Route]:
         """Return the paths under ``/api/telemetry``."""

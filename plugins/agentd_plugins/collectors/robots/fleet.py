@@ -35,6 +35,7 @@ class Fleet:
     def __init__(self, config: RobotsConfig, state: Mapping[str, Any], warn: Callable[..., None]) -> None:
         self._warn = warn
         self._config = config
+        self._most: int = config.max_robots
         self._state = state
         self._robots: dict[str, Robot] = {}
         self._version = 0
@@ -59,14 +60,14 @@ class Fleet:
 
     def has_room(self, name: str) -> bool:
         """Say whether a robot is known, or may become so."""
-        return name in self._robots or len(self._robots) < self._config.max_robots
+        return name in self._robots or len(self._robots) < self._most
 
     def robot(self, name: str) -> Robot:
         """Return a robot; one that is new is known from now on. Raises ``TooManyRobots``."""
         robot = self._robots.get(name)
         if robot is None:
             if not self.has_room(name):
-                raise TooManyRobots(f"{len(self._robots)} robots are known, as many as max_robots allows")
+                raise TooManyRobots(f"{len(self._robots)} robots are known, as many as {self.allowing} allows")
             kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
             streams = kept.streams if kept is not None else {}
             budget, means = self._config.max_robot_series, self._means(name)
@@ -75,6 +76,20 @@ class Fleet:
             robot.own("up")
             self._version += 1
         return robot
+
+    @property
+    def allowing(self) -> str:
+        """What decides how many robots there may be."""
+        return "max_robots" if self._most == self._config.max_robots else "memory"
+
+    def shed(self, *, short: bool) -> None:
+        """Where memory is short, let in no more robots than there are, and drop what those told that are not there."""
+        self._most = len(self._robots) if short else self._config.max_robots
+        if short:
+            self._shown = (-1, [])  # found again at the next scrape
+            for robot in self._robots.values():
+                if robot.connection is None:
+                    robot.readings.drop()
 
     def forget(self, name: str) -> bool:
         """Forget a robot; say whether it was known."""
@@ -125,10 +140,11 @@ class Fleet:
         robots = list(self._robots.values())
         for robot in robots:
             robot.own("up").value = 1.0 if self.is_fresh(robot, now) else 0.0
-        changed = version != self._shown[0]
+        shown = self._shown
+        changed = version != shown[0]
         if changed:
-            self._shown = (version, _ordered(robots))
-        every = self._shown[1]
+            shown = self._shown = (version, _ordered(robots))
+        every = shown[1]
         limit = now - self._config.stale_after
         fresh = [stamp >= limit for stamp in map(_stamp, every)]
         if changed or fresh != self._fresh:

@@ -130,6 +130,12 @@ class Readings:
             series.stamp = stamp
         return late
 
+    def drop(self) -> None:
+        """Drop all values but counters, and how the fields were understood: the robot tells both again."""
+        self.series = {key: series for key, series in self.series.items() if series.stamp == inf}
+        self._fields, self._texts, self._shape, self._places = {}, {}, [], []
+        self._grew()
+
     def _places_of(
         self, metrics: Mapping[str, Any], stamp: float, *, live: bool
     ) -> tuple[list[Any], list[Place], bool]:

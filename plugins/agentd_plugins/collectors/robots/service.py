@@ -53,6 +53,7 @@ class Service:
         self._connections: set[Connection] = set()
         self._epoch = ""
         self._second, self._accepted = 0.0, 0
+        self._most: int = config.max_connections
         self._watch = Watch(fleet, self._connections, intake, config, commit=commit, authenticate=authenticate)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -130,6 +131,14 @@ class Service:
     def connections(self) -> int:
         """Return how many connections are open."""
         return len(self._connections)
+
+    def shed(self, *, short: bool) -> None:
+        """Where memory is short, let no more robots be connected than were then, nor be known, until it is no more."""
+        if not short:
+            self._most = self._config.max_connections
+        elif self._most == self._config.max_connections:  # later ones let those that were there come back
+            self._most = len(self._connections)
+        self._fleet.shed(short=short)
 
     async def _serve(self, connection: Connection, name: str, principal: Principal, bearer: str | None) -> None:
         try:
@@ -218,10 +227,11 @@ class Service:
             return self._refuse(400, "id", "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -")
         if self._stopping:
             return self._refuse(503, "restart", "the agent stops")
-        if len(self._connections) >= self._config.max_connections:
-            return self._refuse(503, "connections", "as many robots are connected as max_connections allows")
+        if len(self._connections) >= self._most:
+            allowing = "max_connections" if self._most == self._config.max_connections else "memory"
+            return self._refuse(503, "connections", f"as many robots are connected as {allowing} allows")
         if not self._fleet.has_room(name):
-            return self._refuse(503, "robots", "as many robots are known as max_robots allows")
+            return self._refuse(503, "robots", f"as many robots are known as {self._fleet.allowing} allows")
         now = self._intake.now()
         if now >= self._second:
             self._second, self._accepted = now + 1.0, 0

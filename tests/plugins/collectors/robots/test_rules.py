@@ -12,6 +12,7 @@ import pytest
 
 from agentd.config.tokens import Token
 from agentd.options import Secret
+from agentd.plugin import Pressure
 from agentd_plugins.collectors.robots import wire
 
 MSGPACK = "agentd.telemetry.v1+msgpack"
@@ -755,6 +756,40 @@ async def test_rule_10_no_room_is_503(place):
     async with place(max_connections=1) as there, there.robot():
         assert (await there.session.get(f"{there.url}/ws/r2", headers=upgrade())).status == 503
         assert there.value("agentd_robots_connections_refused_total", reason="connections") == 1
+
+
+async def test_where_memory_is_short_nobody_new_is_let_in(place):
+    """Robots that are connected stay, and those that were there come back; others are answered 503, until it is well
+    again. What those that are not connected told is dropped, and told again when they come back.
+    """
+    async with place(stale_after="1h") as there, there.robot("r1") as stays, there.robot("r2") as goes:
+        for peer in (stays, goes):
+            await peer.say("live", metrics={"speed": 1.5, "odd": 2})
+        await there.until(
+            lambda: all(there.value("robot_custom_value", robot=name, field="odd") == 2 for name in ("r1", "r2"))
+        )
+        for pressure in (Pressure.CACHES, Pressure.STREAMS):
+            there.plugin.shed(pressure)
+        assert there.value("robot_custom_value", robot="r2", field="odd") == 2
+        there.plugin.shed(Pressure.INTAKE)
+        await goes.socket.close()
+        await there.until(lambda: there.value("robot_connected", robot="r2", transport="websocket") == 0)
+        there.plugin.shed(Pressure.INTAKE)
+        assert there.value("robot_custom_value", robot="r1", field="odd") == 2
+        assert there.value("robot_custom_value", robot="r2", field="odd") is None
+        assert there.value("robot_connections_total", robot="r2", transport="websocket") == 1
+        answer = await there.session.get(f"{there.url}/ws/r3", headers=upgrade())
+        assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+        assert await answer.text() == "as many robots are known as memory allows\n"
+        async with there.robot("r2", stream="s2") as back:
+            await back.say("live", metrics={"speed": 1.5, "odd": 3})
+            await there.until(lambda: there.value("robot_custom_value", robot="r2", field="odd") == 3)
+            answer = await there.session.get(f"{there.url}/ws/r1", headers=upgrade())
+            assert await answer.text() == "as many robots are connected as memory allows\n"
+        there.plugin.shed(Pressure.NONE)
+        async with there.robot("r3"):
+            pass
+        assert there.value("agentd_robots_connections_refused_total", reason="robots") == 1
 
 
 # 11. Robot ids.
