@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from agentd.errors import described
-from agentd.events.envelope import LARGEST, Event, EventError, check_depth, check_given, check_names, new_id, sound
+from agentd.events.envelope import LARGEST, Event, EventError, as_json, check_given, check_names, new_id
 from agentd.plugin import Clock, NotDurable
 from agentd.store.identity import Identity
 from agentd.store.journal import Journal, NotWritten
@@ -59,6 +59,11 @@ class Bus:
         self._named: set[str] = set()
         self.refused = 0
         """Events that were none, and were left out."""
+
+    def adapt(self, labels: Mapping[str, str], hook: Hook | None) -> None:
+        """Give events other labels, and have another hook change them, from now on."""
+        self._labels, self._hook = dict(labels), hook
+        self._tails = {}
 
     def emit(self, event: Event) -> None:
         """Take an event: it is written down soon, and sent to all sinks that want it. From any thread; never raises."""
@@ -112,16 +117,14 @@ class Bus:
         timestamp = event.timestamp or self._clock.time()
         if event.id or event.timestamp:
             check_given(event)
-        payload = sound("payload", event.payload, _encode(event.payload))
-        if payload[:1] != b"{":
-            raise EventError(f"payload: expected an object; found {type(event.payload).__name__}")
-        check_depth("payload", payload)
+        payload = as_json("payload", event.payload)
         tail = self._tail(event.meta) if event.meta else self._own_tail()
         if len(payload) + len(tail) > LARGEST:
             raise EventError(f"payload: with meta it has {len(payload) + len(tail)} bytes; {LARGEST} is the most")
-        id_ = _encode(event.id) if event.id else b'"%b"' % new_id(timestamp).encode()
+        id_ = _encode(event.id or new_id(timestamp))
         # A number of another type, NumPy's say, may write itself otherwise.
-        return b'{"id":%b,%b,"timestamp":%a,"payload":%b,"meta":%b' % (id_, middle, float(timestamp), payload, tail)
+        time = _encode(float(timestamp))
+        return b"".join((b'{"id":', id_, middle, time, b',"payload":', payload, b',"meta":', tail))
 
     def _middle(self, place: Place) -> bytes:
         """Return type, source and target as JSON: most events have those of one before."""
@@ -129,7 +132,7 @@ class Bus:
         if len(self._middles) >= REMEMBERED:
             self._middles.clear()
         type_, source, target = map(_encode, place)
-        middle = b'"type":%b,"source":%b,"target":%b' % (type_, source, target)
+        middle = b',"type":%b,"source":%b,"target":%b,"timestamp":' % (type_, source, target)
         self._middles[place] = middle  # which another thread may clear at any moment
         return middle
 
@@ -147,9 +150,7 @@ class Bus:
         labels = given.get("labels")
         meta["labels"] = {**(labels if isinstance(labels, Mapping) else {}), **self._labels}
         meta.pop("seq", None)
-        encoded = sound("meta", meta, _encode(meta))
-        check_depth("meta", encoded)
-        return encoded[:-1] + b',"seq":'
+        return as_json("meta", meta)[:-1] + b',"seq":'
 
     def _refuse(self, event: Any, error: Exception) -> None:
         self.refused += 1

@@ -86,17 +86,22 @@ class _Posted(Event, kw_only=True, forbid_unknown_fields=True):
     """What somebody sends: a misspelt field would be lost without a word."""
 
 
+_encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(Event).decode
 _pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_posted = msgspec.json.Decoder(_Posted).decode
+
+_VERSION = 7 << 76 | 0b10 << 62
+_RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
+"""Where a UUID has its version and variant, and which of its bits are random (RFC 9562, section 5.7)."""
 
 
 def new_id(now: float) -> str:
     """Return a UUID of version 7: it begins with the time, so that databases have new ones side by side."""
     # Mersenne's numbers, seeded by the system, are random enough to be told apart; a system call each is not needed.
-    digits = "%032x" % (int(now * 1000) << 80 | 7 << 76 | random.getrandbits(76))
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    number = int(now * 1000) << 80 | _VERSION | random.getrandbits(76) & _RANDOM
+    digits = number.to_bytes(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def check(event: Event) -> None:
@@ -123,29 +128,32 @@ def check_given(event: Event) -> None:
         raise EventError(f"timestamp: expected seconds since 1970; found {event.timestamp!r}")
 
 
-def check_depth(field: str, json: bytes) -> None:
-    """Raise ``EventError`` where an object holds so much within each other that others could not read it again."""
-    if json.count(b"[") + json.count(b"{") > FLAT:
-        try:
-            _pass_over(b"[" * ROOM + json + b"]" * ROOM)
-        except RecursionError:
-            raise EventError(f"{field}: too many lists and objects within each other") from None
+def as_json(field: str, value: object) -> bytes:
+    """Return the JSON of a payload or a meta, on one line.
 
-
-def sound(field: str, value: object, json: bytes) -> bytes:
-    """Return the JSON of a value on one line. Raises ``EventError`` where it is none.
-
-    An encoder writes what it is given as ``msgspec.Raw`` as it is, whatever that is.
+    Raises ``EventError`` where it is no object that all who read the event can read, and ``TypeError`` where it has
+    something that is no JSON.
     """
+    json = _encode(value)
     if type(value) is dict and PLAIN.issuperset(map(type, value.values())):
-        return json
+        return json  # as most are: nothing within it could be wrong
+    return checked(field, value, json)
+
+
+def checked(field: str, value: object, json: bytes) -> bytes:
+    """Return the JSON of whatever somebody gave on one line. Raises ``EventError`` where others could not read it."""
+    if json[:1] != b"{":
+        raise EventError(f"{field}: expected an object; found {type(value).__name__}")
     try:
+        # An encoder writes what it is given as msgspec.Raw as it is, whatever that is.
         found = msgspec.json.decode(json)
+        if json.count(b"[") + json.count(b"{") > FLAT:
+            _pass_over(b"[" * ROOM + json + b"]" * ROOM)
     except RecursionError:
-        return json  # which says check_depth
+        raise EventError(f"{field}: too many lists and objects within each other") from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise EventError(f"{field}: expected JSON in each msgspec.Raw; found something else") from None
-    return msgspec.json.encode(found) if b"\n" in json or b"\r" in json else json
+    return _encode(found) if b"\n" in json or b"\r" in json else json
 
 
 def _check_name(field: str, name: str | None) -> None:

@@ -80,6 +80,11 @@ class Connection:
         return [said for said in self.got if said["type"] == "data"]
 
     @property
+    def kept(self):
+        """The same, as the robot keeps them: without what its clock said as it sent them."""
+        return [{name: value for name, value in said.items() if name != "clock"} for said in self.data]
+
+    @property
     def seqs(self):
         """Their numbers."""
         return [said["seq"] for said in self.data]

@@ -75,6 +75,8 @@ async def test_what_is_said(agent, client):
     assert connection.hello == {"type": "hello", "last_seq": 0, "first_seq": 0, "client": "mine/1"}
     live, metrics, event = connection.got
     assert live == {"type": "live", "timestamp": 5.0, "metrics": {"battery_level": 80}}
+    assert abs(metrics.pop("clock") - clock) < 60, "what it says when it is sent"
+    assert event.pop("clock") >= clock
     assert metrics == {"type": "data", "seq": 1, "timestamp": 17, "metrics": {"network": {"latency_ms": 12}}}
     assert len(event["events"][0].pop("id")) == 36
     said = {"type": "mission.completed", "timestamp": 18.5, "payload": {"mission_id": "m1"}, "target": "x"}
@@ -151,7 +153,7 @@ async def test_what_is_not_acknowledged_is_sent_again(agent, client, clock):
         await robot.flush(60)
     first, second = agent.connections
     assert (first.seqs, second.seqs) == ([1, 2, 3, 4], [3, 4])
-    assert first.data[2:] == second.data
+    assert first.kept[2:] == second.kept
     assert (second.hello["first_seq"], second.hello["last_seq"]) == (2, 4)
     assert second.hello["stream_id"] == first.hello["stream_id"]
 
@@ -663,7 +665,7 @@ async def test_the_next_run_goes_on(agent, client, tmp_path):
     first, second = agent.connections
     assert second.hello["stream_id"] == first.hello["stream_id"]
     assert [said["metrics"]["a"] for said in second.data] == [0, 1, 2, 3]
-    assert first.data == second.data[:3]
+    assert first.kept == second.kept[:3]
 
 
 async def test_the_end_waits_for_acks(agent, client):

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import aiohttp
@@ -149,6 +152,17 @@ async def test_what_is_no_query_is_refused(agent_of_module, query):
     assert (status, query.partition("=")[0] in answer["error"]) == (400, True)
 
 
+@pytest.mark.parametrize(("method", "action"), [("GET", "dead"), ("POST", "replay"), ("POST", "skip")])
+async def test_a_sink_that_there_is_not(tmp_path, method, action):
+    """Whoever misspells a sink is told that it is not there, and which are."""
+    async with (
+        running(tmp_path, to_file(tmp_path)) as (agent, session),
+        session.request(method, f"{agent.api}/sinks/line/{action}") as response,
+    ):
+        assert response.status == 404
+        assert await response.json() == {"error": "there is no sink sinks.line; there are: sinks.lines"}
+
+
 @pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For"])
 @pytest.mark.parametrize("path", ["/events", "/sinks"])
 async def test_only_this_machine_is_answered(agent_of_module, header, path):
@@ -238,6 +252,50 @@ async def test_a_sink_that_is_away_shows_and_is_made_good(tmp_path):
             return [event["type"] for event in found["events"]][:2] == ["sink.connected", "sink.disconnected"]
 
         await until(told)
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """Mount a disk of 3 MiB, or skip."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", folder]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def test_a_journal_that_is_gone_from_a_full_disk(tmp_path):
+    """Whoever posts is told to come again, and the log what to do; with room again, all is there and is taken."""
+    state = tmp_path / "state"
+    with small_disk(state):
+        async with running(tmp_path, NO_COLLECTORS) as (agent, session):
+            many = json.dumps([{"type": "door.opened", "payload": {"text": "x" * 1000}}] * 500).encode()
+            assert (await post(session, agent, many))[0] == 201
+            with (state / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(b"x" * 4096) == 4096:
+                    pass
+            for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+                (state / name).unlink()
+            for _ in range(3):
+                status, answer, headers = await post(session, agent, b'{"type": "door.closed"}')
+                assert (status, headers["Retry-After"]) == (503, "5")
+                assert answer["error"].startswith("nothing can be written down now: ")
+                assert str(state) not in answer["error"]
+            told = "make room on the disk of the state directory, for the whole journal: it was removed or replaced"
+            assert told in agent.log.read_text()
+            assert told in (await get(session, agent, "/status"))[1]["journal"]["error"]
+            (state / "filling").unlink()
+
+            async def taken():
+                return (await post(session, agent, b'{"type": "door.closed"}'))[0] == 201
+
+            await until(taken)
+            assert (state / "journal.db").exists()
+            _, found = await get(session, agent, "/events?type=door.*&limit=1000")
+            assert [event["type"] for event in found["events"]] == ["door.closed", *["door.opened"] * 500]
 
 
 async def serve(port, handler):

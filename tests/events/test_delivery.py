@@ -10,7 +10,7 @@ import pytest
 
 from agentd.config import SinkKeys
 from agentd.config.settings import Batch, Condense
-from agentd.events import bounded, delivery
+from agentd.events import attempts, bounded, delivery
 from agentd.events.bus import Bus
 from agentd.events.delivery import Delivery
 from agentd.options import Duration
@@ -102,10 +102,11 @@ async def until(condition):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Wait for hundredths of seconds where the agent waits for seconds."""
-    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(delivery, "LONGEST_WAIT", 0.05)
-    monkeypatch.setattr(delivery, "OPEN", 0.05)
-    monkeypatch.setattr(delivery, "LONGEST_OPEN", 0.1)
+    for room in (attempts, delivery):
+        monkeypatch.setattr(room, "FIRST_WAIT", 0.01)
+        monkeypatch.setattr(room, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(attempts, "OPEN", 0.05)
+    monkeypatch.setattr(attempts, "LONGEST_OPEN", 0.1)
     monkeypatch.setattr(bounded, "CANCELLED_WITHIN", 0.1)
 
 
@@ -273,15 +274,15 @@ async def test_a_hanging_sink_holds_up_no_other(tmp_path):
 
 async def test_an_open_circuit_is_tried_with_one_event(tmp_path, monkeypatch):
     """After several failures in a row a sink is left alone for a while, and then asked with as little as possible."""
-    monkeypatch.setattr(delivery, "OPEN", 1.0)  # so long that it is seen
-    monkeypatch.setattr(delivery, "LONGEST_OPEN", 1.0)
+    monkeypatch.setattr(attempts, "OPEN", 1.0)  # so long that it is seen
+    monkeypatch.setattr(attempts, "LONGEST_OPEN", 1.0)
     async with opened(tmp_path) as world:
         await world.emit(*range(10))
-        sink = Scripted(*[OSError("down")] * delivery.FAILURES)
+        sink = Scripted(*[OSError("down")] * attempts.FAILURES)
         made = world.add(sink)
         await until(lambda: made.status().state == "open")
         await until(lambda: len(sink.arrived) == 10)
-        assert sink.batches[delivery.FAILURES] == [0]
+        assert sink.batches[attempts.FAILURES] == [0]
         assert sink.arrived == list(range(10))
 
 
@@ -372,25 +373,26 @@ async def test_a_jump_forgets_what_was_held_back(tmp_path):
         made = world.add(sink, condense=Condense(key=["type"], window=Duration(1)))
         await world.emit(1, 2, 3)
         await until(lambda: sink.arrived == [1])
-        made.skip()
+        await made.skip()
         await asyncio.sleep(1.2)
         await world.emit(4)
         await until(lambda: sink.arrived == [1, 4])
 
 
 async def test_skip_and_rewind(tmp_path):
-    """What waits can be given up, which is counted, and what was delivered be delivered again."""
+    """What waits can be given up, which counts what is wanted of it, and what was delivered be delivered again."""
     async with opened(tmp_path) as world:
         await world.emit(1, 2, 3)
+        await world.emit(5, 6, type="other.number")
         sink = Scripted(*[OSError("down")] * 50)
         made = world.add(sink)
         await until(lambda: made.status().error)
-        assert made.skip() >= 3
+        assert await made.skip() >= 3
         await until(lambda: made._jump is None)  # an attempt that is under way goes on to its end
         sink.script.clear()
         await world.emit(4)
         await until(lambda: sink.arrived == [4])
-        assert made.status().dropped >= 3
+        assert made.status().dropped == 3
         made.rewind(0)
         await until(lambda: sink.arrived == [4, 1, 2, 3, 4])
 
@@ -434,11 +436,10 @@ async def test_a_sink_that_never_started_can_skip(tmp_path):
         await world.emit(1, 2, 3)
         made = world.add(Away())
         await until(lambda: made.status().lag_seconds)
-        assert made.skip() >= 3
-        dropped = made.status().dropped
-        assert made.skip() <= 1  # that it cannot deliver is an event, too
+        assert await made.skip() == 3
+        assert await made.skip() == 0
         assert (made.status().lag_events, made.status().lag_seconds) == (0, 0.0)
-        assert made.status().dropped <= dropped + 1
+        assert made.status().dropped == 3
     async with opened(tmp_path) as world:
         sink = Scripted()
         world.add(sink)
@@ -488,8 +489,8 @@ async def test_troubles_are_told_as_events_once(tmp_path):
 
 async def test_memory_stays_flat_while_a_sink_never_answers(tmp_path, monkeypatch):
     """Hundreds of attempts that are given up, as in an hour, with events coming all the while, cost no memory."""
-    monkeypatch.setattr(delivery, "FAILURES", 10**9)  # the breaker would spare it most of them
-    monkeypatch.setattr(delivery, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(attempts, "FAILURES", 10**9)  # the breaker would spare it most of them
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.001)
 
     async def silent(_events):
         await asyncio.sleep(3600)
@@ -500,17 +501,17 @@ async def test_memory_stays_flat_while_a_sink_never_answers(tmp_path, monkeypatc
         world.add(sink, timeout=Duration(0.002))
         await world.emit(*range(600))
 
-        async def attempts(number):
+        async def tried(number):
             for n in range(number):
                 world.bus.emit(Event(type="test.number", source="test", payload={"n": n, "text": "x" * 1000}))
                 await asyncio.sleep(0.005)
 
         tracemalloc.start()
-        await attempts(100)
+        await tried(100)
         await until(lambda: len(sink.script) < 99_990 and world.journal.written == world.journal.taken)
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
-        await attempts(400)
+        await tried(400)
         await until(lambda: len(sink.script) < 99_900 and world.journal.written == world.journal.taken)
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()

@@ -71,6 +71,18 @@ async def test_what_is_emitted_is_read_in_order(lab):
     assert [record.seq for record in (await journal.search(found.reached)).records] == [4, 3, 2, 1]
 
 
+async def test_events_are_counted(lab):
+    """Those between two numbers that somebody wants are counted, however many they are and whatever lies between."""
+    journal = await lab.open()
+    lab.emit(journal, *range(2500))
+    lab.emit(journal, *range(10), type="other.number")
+    lab.emit(journal, *range(5))
+    await lab.until(lambda: journal.last == 2515)
+    assert await journal.count(0, 2515, lambda type_, _source: type_ == "test.number") == 2505
+    assert await journal.count(2499, 2502, lambda type_, _source: type_ == "test.number") == 1
+    assert await journal.count(2515, 2515, lambda _type, _source: True) == 0
+
+
 async def test_emitting_from_many_threads(lab):
     """Of eight threads that emit while others commit, nothing is missing, and each one's events keep their order."""
     journal = await lab.open()
@@ -275,11 +287,12 @@ async def test_a_full_disk_and_its_end(lab, disk):
     fill(disk)
     lab.emit(journal, *range(1, 1001), size=1000)
     await lab.until(lambda: journal.problem)
-    assert "full" in journal.problem
+    assert journal.problem.endswith("full; make room on the disk of the state directory")
     with pytest.raises(NotDurable):
         await lab.commit(journal, -1, state={"n": -1})
     assert journal.state("plugin") == {"n": 0}
     assert await lab.numbers(journal) == list(range(1001))
+    assert await journal.count(0, journal.last, lambda _type, source: source == "test") == 1000
     lab.emit(journal, 1001)
     await lab.until(lambda: journal.last == 1002)
     await asyncio.wait_for(journal.wait(1001), 60)
@@ -382,7 +395,7 @@ async def test_a_disk_that_becomes_read_only(lab, disk):
     await lab.close(disk)
     remount(disk, "ro")
     journal = await lab.open(disk)
-    assert journal.problem
+    assert journal.problem.endswith("; let the agent's user write to the state directory")
     assert (journal.cursor("sinks.one"), journal.state("plugin")) == (1, {"n": 0})
     lab.emit(journal, 1, 2)
     with pytest.raises(NotDurable):

@@ -138,7 +138,7 @@ async def test_an_event_that_was_changed_is_left_out(lab):
     connection.close()
     journal = await lab.open()
     assert [record.seq for record in await lab.records(journal)] == [n for n in range(1, 52) if n not in (7, 8)]
-    assert journal.broken >= 1
+    assert journal.damaged >= 1
     await lab.commit(journal, 51)
 
 

@@ -115,6 +115,7 @@ async def test_another_process_that_holds_the_database(lab):
     shell.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotDurable, match="locked"):
         await lab.commit(journal, 1)
+    assert journal.problem.endswith("; end the program that has the journal open")
     lab.emit(journal, 2)
     shell.execute("ROLLBACK")
     shell.close()

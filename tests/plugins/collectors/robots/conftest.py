@@ -14,7 +14,7 @@ from agentd.options import decode
 from agentd.plugin import Clock, Context, NotDurable
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
-from agentd_plugins.collectors.robots import Robots, service
+from agentd_plugins.collectors.robots import Robots, watch
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
 PROTOCOL = "agentd.telemetry.v1"
@@ -183,7 +183,7 @@ class Place:
 @pytest.fixture
 def looks_often(monkeypatch):
     """Have the service look at robots and connections fifty times a second."""
-    monkeypatch.setattr(service, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.02)
 
 
 @pytest.fixture

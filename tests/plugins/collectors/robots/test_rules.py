@@ -181,6 +181,40 @@ async def test_gaps_are_counted_under_a_constant_label(place):
         assert there.value("robot_messages_lost_total", robot="r1", stream="data") == 3
 
 
+@pytest.mark.parametrize(
+    ("hello", "lost"),
+    [
+        ({"last_seq": 9, "first_seq": 6}, 3),
+        ({"last_seq": 9, "first_seq": 0}, 7),
+        ({"last_seq": 9, "first_seq": 3}, 0),
+        ({"last_seq": 2, "first_seq": 1}, 0),
+        ({"last_seq": 9}, 0),
+    ],
+)
+async def test_what_a_robot_has_lost_is_counted_when_it_says_so_and_once(place, caplog, hello, lost):
+    """Frames that the agent never got, and that by ``hello`` the robot does not have any more, are lost before another
+    comes; they are counted once, however often it connects. Of a stream that is new nobody knows.
+    """
+
+    def count():
+        return there.value("robot_messages_lost_total", robot="r1", stream="data") or 0
+
+    async with place() as there:
+        async with there.robot() as robot:
+            await robot.say("data", seq=2)
+            await robot.hear("ack")
+        for _ in range(2):
+            async with there.robot(**hello):
+                assert count() == lost
+        assert ("does not have" in caplog.text) == (lost > 0)
+        async with there.robot(**hello) as robot:
+            await robot.say("data", seq=12)
+            await robot.hear("ack")
+            assert count() == 9, "the numbers 3 to 11"
+        async with there.robot("r2", **hello):
+            assert there.value("robot_messages_lost_total", robot="r2", stream="data") is None
+
+
 # 3. A poison frame is consumed.
 
 POISON = {
@@ -458,6 +492,42 @@ async def test_rule_7_one_robot_may_come_again_as_often_as_it_has_to(place):
     async with place() as there, Several() as stack:
         for _ in range(8):
             await stack.enter(there.robot(stream="mine"))
+        assert there.journal.of("telemetry.identity_conflict") == []
+
+
+async def test_rule_7_plain_clients_of_one_address_that_replace_each_other_are_a_conflict(place):
+    """Two plain clients of one address and one id, each of which comes again when it is replaced, are a conflict: one
+    of them is refused with 4409, and the other one stays.
+    """
+    codes = []
+
+    async def insist(there):
+        while 4409 not in codes:
+            async with there.plain() as robot:
+                codes.append((await robot.ended())[0])
+
+    async with place() as there:
+        clones = [asyncio.create_task(insist(there)) for _ in range(2)]
+        async with asyncio.timeout(10):
+            await asyncio.wait(clones, return_when=asyncio.FIRST_COMPLETED)
+        assert codes == [1000, 1000, 1000, 4409]
+        assert there.journal.of("telemetry.identity_conflict")[0].payload["robot_id"] == "r1"
+        assert there.value("robot_connected", robot="r1", transport="websocket") == 1
+        for clone in clones:
+            clone.cancel()
+        await asyncio.wait(clones)
+
+
+async def test_rule_7_a_plain_client_may_come_again_as_often_as_it_has_to(place):
+    """A plain client whose connections break without a word replaces what is left of them as often as it likes."""
+    async with place() as there, Several() as stack:
+        for number in range(6):
+            await stack.enter(there.plain())  # and never read again: nobody answers for it
+            await there.until(lambda: len(there.journal.of("telemetry.connection_established")) == number + 1)  # noqa: B023  # awaited here
+        await there.until(lambda: there.value("agentd_robots_connections") == 1)
+        await asyncio.sleep(1.5)  # until the agent has given up those that do not answer
+        await stack.enter(there.plain())
+        await there.until(lambda: len(there.journal.of("telemetry.connection_established")) == 7)
         assert there.journal.of("telemetry.identity_conflict") == []
 
 
