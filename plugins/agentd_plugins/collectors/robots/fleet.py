@@ -1,6 +1,7 @@
 """All robots: who is known, who is silent, and what is shown of them."""
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
@@ -43,6 +44,7 @@ class Fleet:
         self._layout = Layout()
         self._links = [0] * (len(BUCKETS) + 1)
         self._links_sum = 0.0
+        self._wants = re.compile("|".join(map(fnmatch.translate, config.diagnostics)) or "(?!)").match
         self.expected = frozenset(config.expected_robots)
         for name in self.expected:
             self.robot(name).own("connected", "websocket")
@@ -70,7 +72,7 @@ class Fleet:
             kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
             streams = kept.streams if kept is not None else {}
             budget, means = self._config.max_robot_series, self._means(name)
-            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
+            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn, wants=self._wants)
             self._robots[name] = robot
             robot.own("up")
             self._version += 1

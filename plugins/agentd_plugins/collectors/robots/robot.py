@@ -8,6 +8,7 @@ import msgspec
 
 from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.clock import Offset
+from agentd_plugins.collectors.robots.lists import Wants
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
 from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 
@@ -168,9 +169,10 @@ class Robot:
         *,
         grew: Callable[[], None],
         warn: Callable[..., None],
+        wants: Wants = bool,
     ) -> None:
         self.id = id
-        self.readings = Readings(id, budget, means, self.suspect, grew)
+        self.readings = Readings(id, budget, means, self.suspect, grew, wants=wants)
         self.streams = Streams(streams)
         self.connection: Link | None = None
         self.seen = 0.0
