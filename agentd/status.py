@@ -55,7 +55,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Room in use in its file."""
     dropped: int
     """Events that were lost because nothing could be written down, and memory was full."""
-    broken: int
+    damaged: int
     """Events that were found damaged."""
     error: str = ""
     """Why nothing can be written down."""

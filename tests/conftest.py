@@ -6,10 +6,8 @@ Tests use the package that is installed, never the folders of a checkout, so tha
 import gzip
 import http.client
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +19,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE = 20.0
+from agentd.testing.agent import free_port as unused_port
+
+PATIENCE = 60.0
 """Seconds after which a server that does not answer fails its test. It is no measurement: machines may be busy."""
 
 
@@ -126,7 +126,7 @@ class Server:
 
 def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
     """Ask a server on this machine for a page over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
@@ -134,18 +134,6 @@ def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: 
         return Answer(response.status, named, response.read())
     finally:
         connection.close()
-
-
-def unused_port() -> int:
-    """Return a port of the loopback that nobody has, below those that the kernel gives to outgoing connections."""
-    for port in random.sample(range(20000, 32000), 1000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no free port between 20000 and 32000")
 
 
 def bare_environment(folder: Path) -> dict[str, str]:

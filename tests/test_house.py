@@ -15,7 +15,7 @@ FLOORS = (
     ("agentd.events.metrics",),
     ("agentd.events.flow",),
     ("agentd.events.bus", "agentd.events.delivery"),
-    ("agentd.events.dead",),
+    ("agentd.events.attempts", "agentd.events.dead"),
     ("agentd.store", "agentd.events.wanted", "agentd.events.bounded"),
     ("agentd.hookspecs", "agentd.config", "agentd.discovery", "agentd.metrics.outlet"),
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),

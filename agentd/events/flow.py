@@ -166,7 +166,7 @@ class Flow:
             last=journal.last,
             size_bytes=journal.size,
             dropped=journal.dropped,
-            broken=journal.broken,
+            damaged=journal.damaged,
             error=journal.problem,
         )
 

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from agentd.client import TelemetryClient
 from agentd.client.connection import Clock
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 async def until(so):

@@ -58,7 +58,7 @@ async def running(commit, monkeypatch):
 
 
 async def until(so):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not so():  # noqa: ASYNC110  # the conditions are many, and none of them can be waited for
             await asyncio.sleep(0)
 

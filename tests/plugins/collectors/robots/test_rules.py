@@ -371,8 +371,8 @@ async def test_rule_5_who_does_not_answer_a_ping_is_dropped(place):
 
 async def test_rule_5_pings_come_whatever_else_is_said_and_measure_the_way(place):
     """A robot that talks all the time is pinged as well, and its round trip is known."""
-    async with place(ping_every="1s") as there, there.robot() as robot:
-        async with asyncio.timeout(10):
+    async with place(ping_every="2s") as there, there.robot() as robot:
+        async with asyncio.timeout(60):
             while there.value("robot_link_rtt_seconds", robot="r1", transport="websocket") is None:
                 await robot.say("live", metrics={"cpu_usage": 1})
                 await robot.quiet(0.05)
@@ -394,14 +394,14 @@ async def test_rule_5_browsers_ping_as_json(place):
         await robot.say("ping", id="one")
         pong = await robot.hear("pong")
         assert pong["id"] == "one"
-        assert pong["time"] == pytest.approx(there.clock.time(), abs=5)
+        assert pong["time"] == pytest.approx(there.clock.time(), abs=60)
 
 
 async def test_rule_5_a_ping_before_hello_is_answered(place):
     """A client library that pings at once is answered, and says hello then."""
     async with place() as there, there.open(autoping=False) as robot:
         await robot.socket.ping(b"here?")
-        message = await robot.socket.receive(5)
+        message = await robot.socket.receive(60)
         assert (message.type, message.data) == (aiohttp.WSMsgType.PONG, b"here?")
         await robot.say("hello", stream_id="s1")
         await robot.hear("welcome")
@@ -426,7 +426,7 @@ async def test_rule_6_at_the_end_robots_are_told_to_come_again_after_a_random_ti
 async def test_rule_6_too_many_at_once_are_asked_to_come_later(place):
     """Beyond ``connects_per_second`` an upgrade is answered with 503 and ``Retry-After``."""
     async with place(connects_per_second=2) as there:
-        answers = [await there.session.get(f"{there.url}/ws/r{n}", headers=upgrade()) for n in range(5)]
+        answers = [await there.session.get(f"{there.url}/ws/r{n}", headers=upgrade()) for n in range(20)]
         assert [answer.status for answer in answers].count(503) >= 1
         refused = next(answer for answer in answers if answer.status == 503)
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
@@ -462,7 +462,7 @@ async def test_rule_6_a_robot_that_does_not_read_does_not_hold_up_the_end(place,
         stuck = asyncio.create_task(insist(writer, frame(text)))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(stuck, 2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await there.plugin.stop()
         writer.transport.abort()
 
