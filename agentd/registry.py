@@ -15,7 +15,7 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
+from agentd.plugin import Collector, Event, Exporter, Plugin, Sink, declared_metrics
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,13 @@ class Registry:
             return self.plugin_class(kind, name).config_type
         except PluginError:
             return None
+
+    def metrics(self, kind: str, name: str) -> Collection[str]:
+        """Return the names of the metrics that a plugin's class declares; none where it cannot be loaded."""
+        try:
+            return {metric.name for metric in declared_metrics(self.plugin_class(kind, name))}
+        except PluginError:
+            return ()
 
     def load_installed(self) -> None:
         """Import the plugins of installed packages, to ask them for what is no collector or exporter."""
