@@ -64,6 +64,12 @@ class Registry:
 
         return (*defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
 
+    def paths(self) -> Mapping[str, str]:
+        """Return the paths that bundled plugins answer, whether they run or not, and the section that adds each."""
+        from agentd_plugins import PATHS
+
+        return PATHS
+
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
         return self._found[kind, name].origin
