@@ -66,7 +66,7 @@ class Agent:
         addresses = [parse_address(text) for text in settings.web.listen]
         tokens_file = settings.web.tokens_file
         self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
-        self._web = WebServer(addresses, directories.socket_path(), self._tokens)
+        self._web = WebServer(addresses, directories.socket_path(), self._tokens, registry.paths())
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 

@@ -137,13 +137,14 @@ def test_no_bundled_collector_imports_another():
 
 
 def test_the_core_knows_no_plugin():
-    """Nothing in agentd imports a bundled plugin but for the list of those that are on by default."""
+    """Nothing in agentd imports a bundled plugin but for lists: what is on by default, and whose a path is."""
     for module, file in modules("agentd").items():
         for imported in imports(file, everything=True):
             if imported.startswith("agentd_plugins"):
                 assert (module, imported) in {
                     ("agentd.registry", "agentd_plugins"),
                     ("agentd.registry", "agentd_plugins.defaults"),
+                    ("agentd.registry", "agentd_plugins.PATHS"),
                 }
 
 
