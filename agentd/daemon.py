@@ -28,8 +28,9 @@ from agentd.pauses import Pauses
 from agentd.plugin import Clock, Context, Sink
 from agentd.registry import Registry
 from agentd.routes import Route
-from agentd.status import PluginStatus, Status
+from agentd.status import PluginStatus, Status, line
 from agentd.web import events, health, openapi
+from agentd.web.handed import Handed
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
 
@@ -60,7 +61,8 @@ class Agent:
         addresses = [parse_address(text) for text in settings.web.listen]
         tokens_file = settings.web.tokens_file
         self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
-        self._web = WebServer(addresses, directories.socket_path(), self._tokens)
+        self._handed = Handed(systemd.sockets())
+        self._web = WebServer(addresses, directories.socket_path(), self._tokens, self._handed)
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -122,6 +124,7 @@ class Agent:
         self.ready = True
         self._pauses.begin()
         self._announce()
+        self._tasks.add(asyncio.create_task(systemd.report(self._status_line)))
         self._flow.say("agent.started", version=__version__, collectors=len(collectors), sinks=len(sinks))
         list(self._registry.call("agentd_started"))
 
@@ -146,6 +149,7 @@ class Agent:
         await self._flow.close(instances.STOP_WITHIN)
         self._workers.close()
         self._host.close()
+        self._handed.close()
 
     def status(self) -> Status:
         """Return how the agent is now."""
@@ -164,6 +168,9 @@ class Agent:
             sinks=self._flow.sinks(),
             tokens_error=self._tokens.error,
         )
+
+    def _status_line(self) -> str:
+        return line(self.status())
 
     def _context(self, instance: Instance) -> Context:
         context = Context(
@@ -227,7 +234,7 @@ class Agent:
     def _announce(self) -> None:
         collectors = [r.instance.name for r in self._runnings if r.up and r.instance.kind == "collectors"]
         down = [running.instance.key for running in self._runnings if not running.up]
-        systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
+        systemd.ready(self._status_line())
         log.info("collectors: %s", " ".join(collectors) or "none")
         sinks = [running.instance.name for running in self._runnings if running.instance.kind == "sinks"]
         if sinks:

@@ -38,6 +38,7 @@ FLOORS = (
     (
         "agentd.errors",
         "agentd.logs",
+        "agentd.journald",
         "agentd.systemd",
         "agentd.directories",
         "agentd.ending",

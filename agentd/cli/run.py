@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import faulthandler
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -33,6 +35,9 @@ def command(config_file: str | None, **options: object) -> None:
     from agentd.store.database import StoreBusyError
     from agentd.web.server import ListenError
 
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # standard error may be closed, or no file
+        # SIGABRT is what systemd's watchdog sends where the event loop is blocked: the log then says by what.
+        faulthandler.enable()
     status = 0
     with asyncio.Runner() as runner:
         try:
