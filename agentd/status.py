@@ -16,6 +16,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is enabled."""
     error: str = ""
     """Why it is not up, or how its last run failed."""
+    paused_until: float | None = None
+    """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
     duration_seconds: float | None = None
@@ -42,6 +44,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    config_error: str = ""
+    """Why the configuration in the files is not the one that is used."""
+    degraded: bool = False
+    """Whether it was started with the last configuration that could be used, as that in the files cannot."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +61,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Room in use in its file."""
     dropped: int
     """Events that were lost because nothing could be written down, and memory was full."""
-    broken: int
+    damaged: int
     """Events that were found damaged."""
     error: str = ""
     """Why nothing can be written down."""
@@ -98,6 +104,10 @@ def line(status: Status) -> str:
         parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
     if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
         parts.append(f"not healthy: {' '.join(unhealthy)}")
-    if down := [plugin.plugin for plugin in status.plugins if not plugin.up]:
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
         parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
     return "; ".join(parts)

@@ -40,14 +40,14 @@ def ready(status: str = "") -> bool:
     return notify(READY="1", **({"STATUS": status} if status else {}))
 
 
-def reloading(status: str = "reloading") -> bool:
+def reloading() -> bool:
     """Tell systemd that the agent reloads its configuration; ``ready`` has to follow, however that ends.
 
     The time by the monotonic clock is what systemd 253 and later ask for with ``Type=notify-reload``; older ones do
     without.
     """
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    return notify(RELOADING="1", MONOTONIC_USEC=str(now), STATUS=status)
+    return notify(RELOADING="1", MONOTONIC_USEC=str(now))
 
 
 def watchdog() -> float | None:

@@ -89,7 +89,7 @@ def test_a_reload_is_begun_and_ended(listening):
     assert systemd.reloading()
     begun = fields(listening.recv(1000))
     assert before <= int(begun.pop("MONOTONIC_USEC")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    assert begun == {"RELOADING": "1", "STATUS": "reloading"}
+    assert begun == {"RELOADING": "1"}
     assert systemd.ready("14 collectors")
     assert fields(listening.recv(1000)) == {"READY": "1", "STATUS": "14 collectors"}
     assert systemd.ready()

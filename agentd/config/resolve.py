@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from agentd.config.convert import required, to_fields, to_struct, unknown_key
+from agentd.config.patterns import wrong
 from agentd.config.problems import ConfigError, Problem, suggest
 from agentd.config.settings import (
     SECTIONS,
@@ -184,6 +185,9 @@ class _Kind:
             self._reject((*path, "isolation"), message)
             del table["isolation"]
         keys = to_struct(KEYS[self._kind], table, path, self._document, self._problems)
+        if isinstance(keys, SinkKeys):
+            for where, message in wrong(keys.events, keys.sources):
+                self._reject((*path, *where), message)
         plugin = section.get("plugin", name) if keys is None or keys.plugin is None else keys.plugin
         if not isinstance(plugin, str):
             return None
