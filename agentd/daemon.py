@@ -34,8 +34,9 @@ from agentd.registry import Registry
 from agentd.reload import Load, Reloader, ReloadError, hook_of
 from agentd.roster import Roster
 from agentd.routes import Route
-from agentd.status import PluginStatus, Status
+from agentd.status import PluginStatus, Status, line
 from agentd.web import control, events, health, openapi
+from agentd.web.handed import Handed
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
 
@@ -66,7 +67,10 @@ class Agent:
         addresses = [parse_address(text) for text in settings.web.listen]
         tokens_file = settings.web.tokens_file
         self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
-        self._web = WebServer(addresses, directories.socket_path(), self._tokens, registry.paths())
+        self._handed = Handed(systemd.sockets())
+        self._web = WebServer(
+            addresses, directories.socket_path(), self._tokens, handed=self._handed, sections=registry.paths()
+        )
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -104,6 +108,7 @@ class Agent:
         self.ready = True
         self._pauses.begin()
         self._announce()
+        self._tasks.add(asyncio.create_task(systemd.report(self._status_line)))
         collectors, sinks = len(self._roster.of_kind("collectors")), len(self._roster.of_kind("sinks"))
         self._flow.say("agent.started", version=__version__, collectors=collectors, sinks=sinks)
         list(self._configured.registry.call("agentd_started"))
@@ -144,6 +149,7 @@ class Agent:
         self._workers.close()
         for host in self._hosts.values():
             host.close()
+        self._handed.close()
 
     def status(self) -> Status:
         """Return how the agent is now."""
@@ -164,6 +170,9 @@ class Agent:
             config_error=self._configured.error,
             degraded=self._configured.degraded,
         )
+
+    def _status_line(self) -> str:
+        return line(self.status())
 
     def _context(self, instance: Instance) -> Context:
         paths = self._configured.settings.host
@@ -244,7 +253,7 @@ class Agent:
     def _announce(self) -> None:
         collectors = [r.instance.name for r in self._roster.runnings if r.up and r.instance.kind == "collectors"]
         down = [running.instance.key for running in self._roster.runnings if not running.up]
-        systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
+        systemd.ready(self._status_line())
         log.info("collectors: %s", " ".join(collectors) or "none")
         sinks = [running.instance.name for running in self._roster.runnings if running.instance.kind == "sinks"]
         if sinks:

@@ -91,3 +91,23 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     error: str = ""
     """Why the last attempt failed; empty where it did not."""
+
+
+def line(status: Status) -> str:
+    """Return the status on one line, as ``systemctl status`` shows it."""
+    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
+    series = sum(plugin.series or 0 for plugin in collectors)
+    parts = [f"{len(collectors)} collectors, {series} series"]
+    if status.journal is not None:
+        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
+    if status.sinks:
+        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
+    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
+        parts.append(f"not healthy: {' '.join(unhealthy)}")
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+        parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
+    return "; ".join(parts)

@@ -1,10 +1,11 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events
-and etc/agentd.toml.
+"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events,
+etc/agentd.toml and the man pages.
 """
 
 import inspect
 import json
 import re
+import runpy
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -60,11 +61,13 @@ UNITS = {
 def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
+    manual = runpy.run_path(str(ROOT / "docs" / "manual.py"))["pages"]()
     return {
         "docs/metrics.md": metrics_page(registry),
         "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "etc/agentd.toml": default_file(entries(registry)),
+        **{f"docs/man/{name}": text for name, text in manual.items()},
     }
 
 

@@ -42,6 +42,7 @@ FLOORS = (
     (
         "agentd.errors",
         "agentd.logs",
+        "agentd.journald",
         "agentd.systemd",
         "agentd.directories",
         "agentd.ending",

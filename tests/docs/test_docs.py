@@ -28,12 +28,14 @@ def run(*arguments, folder):
 
 
 def test_generated_pages_are_fresh():
-    """docs/metrics.md, docs/event.schema.json and etc/agentd.toml are what `make docs` would write."""
+    """docs/metrics.md, docs/event.schema.json, etc/agentd.toml and the man pages are what `make docs` would write."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for file, text in module.pages().items():
+    pages = module.pages()
+    for file, text in pages.items():
         assert (ROOT / file).read_text() == text, f"{file} is stale: run `make docs`"
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "docs/man").glob("man*/*")} <= pages.keys()
 
 
 def test_each_unit_stands_in_its_column():
