@@ -51,7 +51,8 @@ def command(config_file: str | None, *, fall_back: bool, **options: object) -> N
 
     with contextlib.suppress(AttributeError, OSError, ValueError):  # standard error may be closed, or no file
         # SIGABRT is what systemd's watchdog sends where the event loop is blocked: the log then says by what.
-        faulthandler.enable()
+        with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed
+            faulthandler.enable()
     status = 0
     with asyncio.Runner() as runner:
         try:
