@@ -24,7 +24,7 @@ from agentd.metrics.selfmetrics import declared
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
 from agentd.web.tokens import Tokens
-from agentd_plugins.collectors.robots import vocabulary
+from agentd_plugins.collectors.robots import signals, vocabulary
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,7 +81,7 @@ def fields_page() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, labels, scale, absent, fields in vocabulary.SAYINGS:
-        signal = vocabulary.SIGNALS[name]
+        signal = signals.SIGNALS[name]
         given = {label: value for label, value in zip(signal.metric.labels[1:], labels, strict=False) if value}
         shown = signal.name + labels_of(given)
         spelled = ", ".join(f"`{field}`" for field in fields.split())
@@ -89,7 +89,7 @@ def fields_page() -> str:
         lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {'' if scale == 1 else f'{scale:g}'} | {unknown} |")
     texts = ", ".join(f"`{field}`" for field in vocabulary.TEXTS)
     lines += ["", f"Texts that become the value of a label: {texts}.", ""]
-    terms = ", ".join(f"`energy.{term}`" for term in vocabulary.ENERGY_TERMS)
+    terms = ", ".join(f"`energy.{term}`" for term in signals.ENERGY_TERMS)
     lines += [f"Terms of an abstract energy, which are no joules and become `agentd_energy_term_value`: {terms}.", ""]
     return "\n".join(lines)
 

@@ -89,7 +89,7 @@ def test_skip_asks_on_a_terminal(broken, given, arguments, status):
     command = [sys.executable, "-m", "agentd", "sinks", "skip", "sinks.tiny", *arguments]
     process = subprocess.Popen(command, env=broken.environment, stdin=slave, stdout=-1, stderr=-1, encoding="utf-8")
     os.write(master, given)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     os.close(slave)
     os.close(master)
     assert process.returncode == status

@@ -90,9 +90,9 @@ async def test_a_gap_larger_than_the_credit(robot_agent):
     url, queue = f"http://127.0.0.1:{robot_agent.port}", MemoryQueue(max_frames=300, when_full="drop_oldest")
     async with TelemetryClient(url, "amr-1", queue=queue) as robot:
         await robot.send({"a": 1})
-        await robot.flush(10)
+        await robot.flush(60)
     async with TelemetryClient("http://127.0.0.1:1", "amr-1", queue=queue, close_within=0.0) as robot:
         for number in range(1000):
             await robot.send({"a": number})
     async with TelemetryClient(url, "amr-1", queue=queue, spread=lambda *_: 0.05, close_within=0.0) as robot:
-        await robot.flush(5)
+        await robot.flush(60)

@@ -94,7 +94,7 @@ async def opened(folder):
 
 async def until(condition):
     """Wait until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # nobody else is to notice
             await asyncio.sleep(0.005)
 
@@ -228,19 +228,22 @@ async def test_a_sink_that_cannot_start_is_started_again(tmp_path):
     """A wrong password today may be right tomorrow; events wait."""
 
     class Late(Scripted):
+        away = True
+
         async def start(self):
             await super().start()
-            if self.starts < 3:
+            if self.away:
                 raise ConnectionRefusedError("nobody listens")
 
     async with opened(tmp_path) as world:
         await world.emit(1)
         sink = Late()
         made = world.add(sink)
-        await until(lambda: made.status().error)
+        await until(lambda: made.status().error and sink.starts > 2)
         assert "nobody listens" in made.status().error
+        sink.away, starts = False, sink.starts
         await until(lambda: sink.arrived == [1])
-        assert sink.starts == 3
+        assert sink.starts == starts + 1
 
 
 async def test_a_hanging_sink_holds_up_no_other(tmp_path):
@@ -269,8 +272,10 @@ async def test_a_hanging_sink_holds_up_no_other(tmp_path):
         await until(lambda: made.healthy)
 
 
-async def test_an_open_circuit_is_tried_with_one_event(tmp_path):
+async def test_an_open_circuit_is_tried_with_one_event(tmp_path, monkeypatch):
     """After several failures in a row a sink is left alone for a while, and then asked with as little as possible."""
+    monkeypatch.setattr(attempts, "OPEN", 1.0)  # so long that it is seen
+    monkeypatch.setattr(attempts, "LONGEST_OPEN", 1.0)
     async with opened(tmp_path) as world:
         await world.emit(*range(10))
         sink = Scripted(*[OSError("down")] * attempts.FAILURES)
@@ -285,11 +290,16 @@ async def test_a_rate_limit_holds(tmp_path):
     """A sink with a limit gets no more than that in a second, after what a second holds."""
     async with opened(tmp_path) as world:
         await world.emit(*range(60))
-        sink = Scripted()
-        world.add(sink, rate_limit=40.0, batch=Batch(events=5))
-        await asyncio.sleep(0.25)
-        assert 40 <= len(sink.arrived) <= 55
-        await until(lambda: len(sink.arrived) == 60)
+        now, arrived = asyncio.get_running_loop().time, []
+
+        async def note(events):
+            arrived.extend([now()] * len(events))
+
+        begun = now()
+        world.add(Scripted(*[note] * 20), rate_limit=40.0, batch=Batch(events=5))
+        await until(lambda: len(arrived) == 60)
+        assert all(at - begun >= (number - 40) / 40 for number, at in enumerate(arrived, 1))
+        assert any(at - begun < number / 40 for number, at in enumerate(arrived, 1)), "it did not begin with a second's"
 
 
 async def test_a_sink_gets_only_what_it_wants(tmp_path):
@@ -311,7 +321,7 @@ async def test_repeats_are_folded(tmp_path):
     """The first goes at once; those that follow within the window come as one, with a count."""
     async with opened(tmp_path) as world:
         sink = Scripted()
-        made = world.add(sink, condense=Condense(key=["type"], window=Duration(0.3)))
+        made = world.add(sink, condense=Condense(key=["type"], window=Duration(2)))
         await world.emit(1)
         await until(lambda: sink.arrived == [1])
         await world.emit(2, 3, 4)
@@ -330,8 +340,8 @@ async def test_an_envelope_that_is_none_is_set_aside(tmp_path):
         sink = Scripted()
         made = world.add(sink)
         await until(lambda: sink.arrived == [1, 2])
-        await until(lambda: made.status().rejected == 1)
-        assert made.status().sent == 2
+        await until(lambda: made.status().sent == 2)  # that they have arrived is known to the agent later
+        assert made.status().rejected == 1
 
 
 async def test_an_envelope_that_is_none_is_none_of_those_that_a_sink_names(tmp_path):
@@ -360,11 +370,11 @@ async def test_a_jump_forgets_what_was_held_back(tmp_path):
     """What waited to be folded is given up with all the rest."""
     async with opened(tmp_path) as world:
         sink = Scripted()
-        made = world.add(sink, condense=Condense(key=["type"], window=Duration(0.3)))
+        made = world.add(sink, condense=Condense(key=["type"], window=Duration(1)))
         await world.emit(1, 2, 3)
         await until(lambda: sink.arrived == [1])
         await made.skip()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.2)
         await world.emit(4)
         await until(lambda: sink.arrived == [1, 4])
 
@@ -377,8 +387,8 @@ async def test_skip_and_rewind(tmp_path):
         sink = Scripted(*[OSError("down")] * 50)
         made = world.add(sink)
         await until(lambda: made.status().error)
-        assert await made.skip() == 3
-        assert await made.skip() == 0
+        assert await made.skip() >= 3
+        await until(lambda: made._jump is None)  # an attempt that is under way goes on to its end
         sink.script.clear()
         await world.emit(4)
         await until(lambda: sink.arrived == [4])
@@ -391,13 +401,15 @@ async def test_rewinding_never_goes_forward(tmp_path):
     """A number that the sink has not got to yet takes nothing from it, neither what waits nor what is held back."""
     async with opened(tmp_path) as world:
         await world.emit(*range(8))
-        sink = Scripted(OSError("down"), OSError("down"))
+        sink = Scripted(*[OSError("down")] * 10_000)
         made = world.add(sink, batch=Batch(events=2))
-        folding = world.add(Scripted(name="sinks.folding"), condense=Condense(key=["type"], window=Duration(0.3)))
+        folding = world.add(Scripted(name="sinks.folding"), condense=Condense(key=["type"], window=Duration(2)))
         await until(lambda: made.status().error and folding.status().sent == 1)
         for each in (made, folding):
             each.rewind(6)
             each.rewind(10**9)
+        await until(lambda: made._jump is None)  # an attempt that is under way goes on to its end
+        sink.script.clear()
         await until(lambda: sink.arrived == list(range(8)))
         await until(lambda: folding._sink.arrived[-1:] == [7])
 
@@ -495,10 +507,12 @@ async def test_memory_stays_flat_while_a_sink_never_answers(tmp_path, monkeypatc
                 await asyncio.sleep(0.005)
 
         await tried(100)
+        await until(lambda: world.journal.written == world.journal.taken)
         gc.collect()
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         await tried(400)
+        await until(lambda: len(sink.script) < 99_900 and world.journal.written == world.journal.taken)
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

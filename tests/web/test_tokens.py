@@ -203,7 +203,7 @@ async def test_the_file_is_watched(file, monkeypatch):
 
     watching = asyncio.create_task(tokens.watch(in_worker))
     replace(file, f'[r2]\ntoken = "{OTHER}"\n')
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await read.wait()
         watching.cancel()
         await Tokens().watch(in_worker)

@@ -55,7 +55,7 @@ def sink_to(request, ending):
     return make
 
 
-async def insist(sink, batch, *, patience=20.0, gate=None):
+async def insist(sink, batch, *, patience=60.0, gate=None):
     """Send a batch as the agent does: again and again, without what has arrived, until all has. Return the retries.
 
     Where there is a ``gate``, an asyncio.Event, each attempt waits for it.

@@ -45,7 +45,7 @@ class Listener:
         self._client.connect("127.0.0.1", port)
         self._client.subscribe("#")
         self._client.loop_start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
 
     def payloads(self):
         """Return what was heard, as bytes."""
@@ -53,7 +53,7 @@ class Listener:
 
     async def until(self, so):
         """Wait until something is so of what was heard."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not so(self.heard):  # noqa: ASYNC110  # they come in another thread
                 await asyncio.sleep(0.01)
 

@@ -142,15 +142,14 @@ async def test_a_connection_that_broke_in_idleness_is_made_anew(start_redis, sin
 
 async def test_a_cancelled_batch_leaves_nothing_behind(start_redis, sink_to, events):
     """After a cancelled send, the answers to it are not taken for those to the next batch."""
-    _, url = start_redis()
+    server, url = start_redis()
     sink = sink_to(url)
     await sink.start()
-    pause = asyncio.create_task(asyncio.to_thread(ask, url, "DEBUG", "SLEEP", "0.5"))
-    await asyncio.sleep(0.1)
+    os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await sink.send(events(10))
-    await pause
+    os.kill(server.pid, signal.SIGCONT)
     await sink.send(events(10))
     ask(url, "DEL", "brain.events.bad")
     ask(url, "SET", "brain.events.bad", "text")

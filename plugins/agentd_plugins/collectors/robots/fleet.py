@@ -6,19 +6,11 @@ from operator import attrgetter
 from typing import Any
 
 from agentd.plugin import Family, Frame, Histogram, Layout, Metric, gauge
+from agentd_plugins.collectors.robots.meaning import Term, meaning, overridden
 from agentd_plugins.collectors.robots.readings import Means, Series
 from agentd_plugins.collectors.robots.robot import KEPT_AS, OWN, Robot, kept_of
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-from agentd_plugins.collectors.robots.vocabulary import (
-    CUSTOM,
-    ENERGY,
-    ROBOT,
-    SIGNALS,
-    Signal,
-    Term,
-    meaning,
-    overridden,
-)
+from agentd_plugins.collectors.robots.signals import CUSTOM, ENERGY, ROBOT, SIGNALS, Signal
 
 STATE = gauge(
     "robot_signal_state", "Whether a robot's metric is live (2), stale (1) or was never seen (0).", (ROBOT, "signal")

@@ -9,7 +9,9 @@ from math import inf, isfinite
 from typing import Any
 
 from agentd_plugins.collectors.robots import lists
-from agentd_plugins.collectors.robots.vocabulary import CUSTOM, NO_STOP, SIGNALS, STOPS, TEXTS, Signal, Term
+from agentd_plugins.collectors.robots.meaning import Term
+from agentd_plugins.collectors.robots.signals import CUSTOM, SIGNALS, Signal
+from agentd_plugins.collectors.robots.vocabulary import NO_STOP, STOPS, TEXTS
 
 DEEPEST = 8
 """Levels that a frame's metrics may be nested."""

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import msgspec
 
 from agentd.plugin import counter, gauge
+from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
-from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
+from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 
 FOREVER = float("inf")
 
@@ -50,8 +51,12 @@ class Link(Protocol):
     transport: str
     stream: str
 
-    def replace(self) -> None:
-        """End, because a newer connection has come."""
+    @property
+    def says_hello(self) -> bool:
+        """Whether its stream has a name of its own: that of a plain client is only where it comes from."""
+
+    def replace(self, stream: str) -> None:
+        """End, because a newer connection has come, by this stream."""
 
     def forget(self) -> None:
         """End, because somebody wants the robot to be forgotten."""
@@ -69,11 +74,12 @@ class Link(Protocol):
 class Streams:
     """Up to which number the frames of a robot's streams have come, and up to which they are safe."""
 
-    __slots__ = ("_accepted", "_committed", "bytes", "frames")
+    __slots__ = ("_accepted", "_committed", "_gone", "bytes", "frames")
 
     def __init__(self, committed: Mapping[str, int]) -> None:
         self._committed = dict(committed)
         self._accepted: dict[str, int] = {}
+        self._gone = ("", 0)
         self.frames = self.bytes = 0
         """How much has come and is not safe yet."""
 
@@ -84,6 +90,21 @@ class Streams:
     def safe(self, stream: str) -> int:
         """Return the number up to which all frames are on disk."""
         return self._committed.get(stream, 0)
+
+    def lost(self, stream: str, seq: int) -> int:
+        """Return how many frames before this one have not come, and were not told as ``gone`` either."""
+        last, (of, gone) = self.last(stream), self._gone
+        return 0 if last is None else max(0, seq - 1 - max(last, gone if of == stream else 0))
+
+    def gone(self, stream: str, seq: int) -> int:
+        """Note that the robot has no frame up to this number any more; return how many are lost by that.
+
+        Of a stream that is new nobody knows what came before.
+        """
+        lost = self.lost(stream, seq + 1)
+        if lost:
+            self._gone = (stream, seq)
+        return lost
 
     def accept(self, stream: str, seq: int, size: int) -> None:
         """Note that a frame has come."""
@@ -124,8 +145,10 @@ class Robot:
         "_second_ends",
         "_told",
         "_warn",
+        "awaited",
         "bytes",
-        "clock_offset",
+        "client",
+        "clock",
         "connection",
         "frames",
         "fresh",
@@ -154,8 +177,12 @@ class Robot:
         """When it was heard last, by the monotonic clock."""
         self.fresh = 0.0
         """When what it told last was measured."""
-        self.clock_offset: float | None = None
-        """Seconds that its clock is ahead of the agent's, where it has said what it says."""
+        self.awaited = 0.0
+        """When it came first, by the monotonic clock; 0 where it never did: then it has been awaited all the time."""
+        self.client: str | None = None
+        """Name and version of its software, as it said last."""
+        self.clock = Offset()
+        """How far its clock is ahead of the agent's, as far as one can tell."""
         self.stale_told = False
         self.frames = self.bytes = 0
         """What it has sent in the window of ``telemetry.data_received``."""
@@ -243,12 +270,17 @@ class Robot:
 
     def flaps(self, now: float, stream: str) -> bool:
         """Say whether a connection by this stream is one too many: several robots use this id."""
-        if self.connection is None or self.connection.stream == stream:
+        if self.connection is None or (self.connection.stream == stream and self.connection.says_hello):
             return False
         if len(self._replaced) == FLAPPING and now - self._replaced[0] <= FLAPPING_WITHIN:
             return True
-        self._replaced.append(now)
+        if self.connection.stream != stream:
+            self.rivalled(now)
         return False
+
+    def rivalled(self, now: float) -> None:
+        """Note that a connection was replaced by what may be another robot of this id."""
+        self._replaced.append(now)
 
 
 RULES: Mapping[str, str] = {

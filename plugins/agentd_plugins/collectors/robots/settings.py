@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from agentd.plugin import Config, Duration, Size
+from agentd_plugins.collectors.robots.meaning import Override, meaning, overridden
 from agentd_plugins.collectors.robots.protocol import is_robot_id
-from agentd_plugins.collectors.robots.vocabulary import SIGNALS, Override, meaning, overridden
+from agentd_plugins.collectors.robots.signals import SIGNALS
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

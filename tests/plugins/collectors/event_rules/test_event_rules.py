@@ -197,6 +197,7 @@ async def test_without_a_journal_on_disk(lab, caplog):
     """Where events are in memory only they count all the same, and it is said that nothing can be written down."""
     await lab.life(JournalSettings(enabled=False))
     collector = await start(lab, {"name": "seen_total", "when": ["seen"]})
+    await lab.until(lambda: "cannot be written down" in caplog.text)  # up to where it has begun to read
     for _ in range(10):
         emit(lab, "seen")
     await lab.until(lambda: lab.told(collector, "seen_total") == 10)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots import ledger as ledgers
 from agentd_plugins.collectors.robots.ledger import Entry, Ledger
+from agentd_plugins.collectors.robots.meaning import meaning
 from agentd_plugins.collectors.robots.robot import STREAMS, Robot, Streams, kept_of
-from agentd_plugins.collectors.robots.vocabulary import meaning
 
 
 class Link:
@@ -58,7 +58,7 @@ async def running(commit, monkeypatch):
 
 
 async def until(so):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not so():  # noqa: ASYNC110  # the conditions are many, and none of them can be waited for
             await asyncio.sleep(0)
 

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentd_plugins.collectors.robots.lists import FIELDS, MOST, Lists
+from agentd_plugins.collectors.robots.meaning import meaning
 from agentd_plugins.collectors.robots.readings import Readings
-from agentd_plugins.collectors.robots.vocabulary import SIGNALS, meaning
+from agentd_plugins.collectors.robots.signals import SIGNALS
 
 
 def told(lists, field, entries):

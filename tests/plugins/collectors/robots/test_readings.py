@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentd_plugins.collectors.robots.meaning import TERMS, Override, meaning, overridden
 from agentd_plugins.collectors.robots.readings import DEEPEST, STATES, Readings, flattened
-from agentd_plugins.collectors.robots.vocabulary import SAYINGS, SIGNALS, TERMS, Override, meaning, overridden
+from agentd_plugins.collectors.robots.signals import SIGNALS
+from agentd_plugins.collectors.robots.vocabulary import SAYINGS
 
 
 class Notes(list):
