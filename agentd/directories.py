@@ -30,3 +30,8 @@ def socket_path() -> Path:
 def socket_candidates() -> list[Path]:
     """Return where the command line looks for a running agent's socket: its own place first, then the service's."""
     return list(dict.fromkeys((socket_path(), Path("/run/agentd/agentd.sock"))))
+
+
+def configuration_file() -> Path:
+    """Return where the last configuration that could be used is kept."""
+    return state_directory() / "configuration.json"

@@ -11,7 +11,7 @@ from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
-from agentd.metrics.slot import ENDS, NAMED, Slot, Tell
+from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
@@ -40,12 +40,20 @@ class Running:
     plugin: Plugin[Any] | None = None
     slot: Slot | None = None
     routes: list[Route] = field(default_factory=list)
+    about: "About | None" = None
     error: str = ""
+    paused_until: float | None = None
+    """Until when somebody has paused it, in seconds since 1970."""
 
     @property
     def up(self) -> bool:
         """Whether it was built and started."""
         return self.plugin is not None and not self.error
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it can only be begun when the one before it has ended."""
+        return self.plugin is not None and self.plugin.exclusive
 
     def fail(self, what: str, why: str) -> None:
         """Note that this instance does not run, and say so."""
@@ -88,12 +96,17 @@ def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell 
             max_series=plugin.max_series if keys.max_series is None else keys.max_series,
             interval=interval,
             threaded=None if keys.isolation is None else keys.isolation == "thread",
-            transform=registry.transform if registry.implemented("agentd_families") else None,
+            transform=transform_of(registry),
             tell=tell,
         )
     except ENDS as error:  # one that has not called the constructor of its base class, say, has no context
         running.fail("cannot be set up", described(error))
     return running.slot
+
+
+def transform_of(registry: Registry) -> Transform | None:
+    """Return what changes the families of collectors, where a plugin does."""
+    return registry.transform if registry.implemented("agentd_families") else None
 
 
 async def start(running: Running) -> None:

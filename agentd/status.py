@@ -16,6 +16,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is enabled."""
     error: str = ""
     """Why it is not up, or how its last run failed."""
+    paused_until: float | None = None
+    """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
     duration_seconds: float | None = None
@@ -42,6 +44,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    config_error: str = ""
+    """Why the configuration in the files is not the one that is used."""
+    degraded: bool = False
+    """Whether it was started with the last configuration that could be used, as that in the files cannot."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):

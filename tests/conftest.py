@@ -83,9 +83,15 @@ class Server:
         """The number of the process."""
         return self.process.pid
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes | None = None
+    ) -> Answer:
         """Ask for a page over a connection of its own."""
-        return ask(self.port, path, headers, method)
+        return ask(self.port, path, headers, method, body)
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
 
     def log(self) -> str:
         """Return what it has written to standard error (and to standard output)."""
@@ -124,11 +130,13 @@ class Server:
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
-def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+def ask(
+    port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes | None = None
+) -> Answer:
     """Ask a server on this machine for a page over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        connection.request(method, path, headers=dict(headers or {}))
+        connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, response.read())

@@ -26,9 +26,14 @@ def command(*, as_json: bool, **_options: object) -> None:
         click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
         show(status)
-    bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
+    bad = [
+        plugin
+        for plugin in status.plugins
+        if (not plugin.up and not plugin.paused_until) or plugin.last_run in ("failed", "timed out")
+    ]
     unwritten = status.journal is not None and status.journal.error
-    if bad or unwritten or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
+    broken = unwritten or status.tokens_error or status.config_error
+    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
@@ -46,6 +51,10 @@ def show(status: Status) -> None:
         click.echo(f"journal: {told(status.journal)}")
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
+    if status.config_error:
+        click.echo("the configuration in the files is REFUSED, an earlier one is used:")
+        for line in status.config_error.splitlines():
+            click.echo(f"    {escaped(line)}")
     click.echo()
     for line in of_plugins(status.plugins):
         click.echo(line)
@@ -68,7 +77,7 @@ def of_plugins(plugins: Sequence[PluginStatus]) -> Iterator[str]:
     for plugin in plugins:
         milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
         series = "" if plugin.series is None else str(plugin.series)
-        up = "yes" if plugin.up else "NO"
+        up = "yes" if plugin.up else "paused" if plugin.paused_until else "NO"
         rows.append((plugin.plugin, up, plugin.last_run, milliseconds, series, str(plugin.timeouts or "")))
     lines = list(table(rows, numbers=range(3, 6)))
     column = max(map(len, lines))

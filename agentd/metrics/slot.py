@@ -94,10 +94,11 @@ class Slot:
         self.inline = not asynchronous and not self.threaded
         """Whether a collection is done at once, on the event loop, as a rule: a plain ``collect`` may return something
         to await where it finds that it has to wait."""
-        self._transform = transform
+        self.transform = transform
+        """Changes what a collection brought, before it is checked."""
         self._tell = tell
         self._failed = False
-        self._transformed = Admission(max_series)
+        self.transformed = Admission(max_series)
         self._task: asyncio.Task[Admitted] | None = None
         self._begun = 0.0
         self._settled: asyncio.Future[None] | None = None
@@ -120,6 +121,8 @@ class Slot:
             if context.deadline is not None:  # the run may go on for whoever can wait longest
                 context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
             return self._settled
+        if self._stopping:
+            return None
         self._begun = self._now()
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
         try:
@@ -136,6 +139,12 @@ class Slot:
         else:
             self._accept(*result)
         return None
+
+    async def first(self) -> None:
+        """Run once, and wait for the end of it, or its timeout."""
+        settled = self.begin(self._now() + self.timeout)
+        if settled is not None:
+            await settled
 
     def miss(self, waited: float) -> Outcome:
         """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
@@ -221,9 +230,9 @@ class Slot:
         self._settled = None
 
     def _accept(self, frame: Frame, rejections: list[Rejection]) -> None:
-        if self._transform is not None:
+        if self.transform is not None:
             try:
-                frame, more = self._transformed.admit(self._transform(self.key, list(frame)))
+                frame, more = self.transformed.admit(self.transform(self.key, list(frame)))
             except ENDS as error:
                 self._fail(error)
                 return

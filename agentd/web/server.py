@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from aiohttp import web
 
+from agentd.config import WebSettings
 from agentd.errors import described
 from agentd.routes import Principal, Route, Scope
 from agentd.web.connections import SENDING, Connections
@@ -77,6 +78,9 @@ class WebServer:
         except ListenError:
             await self.stop()
             raise
+
+    async def apply(self, settings: WebSettings) -> None:
+        """Go over to other settings."""
 
     async def stop(self) -> None:
         """Stop listening, and end the connections."""

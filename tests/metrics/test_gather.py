@@ -67,7 +67,7 @@ async def gatherer_of(hang):
     def make(*collectors, **limits):
         keywords = {"timeout": LONG, "max_series": 100, **limits}
         gatherer = Gatherer()
-        gatherer.start(
+        gatherer.take(
             Slot(each, name=each.context.name.partition(".")[2], workers=workers, **keywords) for each in collectors
         )
         made.append(gatherer)
@@ -337,7 +337,7 @@ def test_snapshots_of_one_shape_differ_in_their_numbers_only(pool, data):
     async def scrape():
         collectors = [Told(name, []) for name in ("one", "two", "three")]
         gatherer, workers = Gatherer(), Workers()
-        gatherer.start(
+        gatherer.take(
             Slot(each, name=each.context.name[11:], workers=workers, timeout=LONG, max_series=100)
             for each in collectors
         )
