@@ -74,6 +74,6 @@ async def test_what_is_gone_after_a_reload_is_found(watched, monkeypatch):
     for _ in range(3):
         pauses.renew()
     async with asyncio.timeout(30):
-        while gone() is not None:
+        while gone() is not None:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
     assert gc.get_freeze_count() > 0

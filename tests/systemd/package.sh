@@ -36,10 +36,12 @@ dpkg-query --show --showformat='${Conffiles}\n' agentd
 getent passwd agentd
 section start-milliseconds
 for _ in 1 2 3 4 5 6; do
-  echo $((($(show ActiveEnterTimestampMonotonic) - $(show InactiveExitTimestampMonotonic)) / 1000))
+  echo $((($(show ActiveEnterTimestampMonotonic) - $(show InactiveExitTimestampMonotonic)) / 1000)) \
+    $(($(show CPUUsageNSec) / 1000000))
   systemctl stop agentd
   systemctl start agentd
 done
+until_so answers
 section metrics
 curl --silent --fail "http://127.0.0.1:$PORT/metrics"
 section manual
@@ -76,10 +78,16 @@ done
 
 section reloaded
 before=$(show MainPID)
+printf '[sinks.another]\nplugin = "log"\n' >/etc/agentd/conf.d/another.toml
 systemctl reload agentd
+agentd status >/root/status || true
+grep --quiet 'sinks\.another' /root/status && echo sinks.another
+echo '[' >/etc/agentd/conf.d/another.toml
+systemctl reload agentd 2>/dev/null || echo refused
+rm /etc/agentd/conf.d/another.toml
 systemctl is-active agentd
 [[ $(show MainPID) == "$before" ]] && echo "the same process"
-until_so grep --quiet SIGHUP <(journalctl --unit=agentd --no-pager)
+systemctl reload agentd
 
 section upgraded
 agentd emit package.before n=1
