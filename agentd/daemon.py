@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentd import __version__, directories, instances, systemd
+from agentd import __version__, directories, instances, logs, systemd
 from agentd.changes import Changes
 from agentd.config import ExporterKeys, Instance, Settings, parse_address
 from agentd.errors import text_of
@@ -102,7 +102,7 @@ class Agent:
             await self._workers.run(self._tokens.look)
         await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
-        self._tasks.add(asyncio.create_task(self._self.measure_lag()))
+        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look)))
         self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
         await self._gatherer.gather()
         self.ready = True
@@ -317,4 +317,5 @@ def _plugin_status(running: Running) -> PluginStatus:
         duration_seconds=last.duration,
         series=last.series,
         timeouts=slot.timeouts,
+        asked_again_in=slot.rests_for or None,
     )

@@ -20,6 +20,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
+    asked_again_in: float | None = None
+    """Seconds until a collector is asked again that has failed again and again."""
     duration_seconds: float | None = None
     series: int | None = None
     timeouts: int | None = None

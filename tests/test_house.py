@@ -41,6 +41,7 @@ FLOORS = (
     ),
     (
         "agentd.errors",
+        "agentd.folding",
         "agentd.logs",
         "agentd.journald",
         "agentd.systemd",

@@ -60,7 +60,8 @@ def show(status: Status) -> None:
         click.echo(line)
     for plugin in status.plugins:
         if plugin.error:
-            click.echo(f"{plugin.plugin}: {escaped(plugin.error)}")
+            again = f" (asked again in {plugin.asked_again_in:.0f} s)" if plugin.asked_again_in else ""
+            click.echo(f"{plugin.plugin}: {escaped(plugin.error)}{again}")
     for sink in status.sinks:
         if not sink.healthy or sink.error:
             health = sink.state if sink.healthy else "UNHEALTHY"

@@ -66,6 +66,10 @@ class Gatherer:
         "timeouts": counter(
             "agentd_collector_timeouts_total", "How often a collector's answer did not come in time.", ("plugin",)
         ),
+        "resting": gauge(
+            "agentd_collectors_resting",
+            "Collectors that have failed again and again, and are asked at growing intervals only.",
+        ),
         "rejected": counter(
             "agentd_collector_rejected_total",
             "Families and samples of a collector that were left out because they would have made the output invalid.",
@@ -233,6 +237,7 @@ class Gatherer:
             "series": ([slot.as_plugin for slot, _ in shows], [float(shown.series) for _, shown in shows]),
             "age": ([slot.as_plugin for slot, _ in aged], [now - shown.at for _, shown in aged]),
             "timeouts": ([slot.as_plugin for slot, _ in outcomes], [float(slot.timeouts) for slot, _ in outcomes]),
+            "resting": ([()], [float(sum(slot.rests_for > 0 for slot, last in tried if last.status != "ok"))]),
             "rejected": (
                 [(slot.key, reason) for slot, reason, _ in rejected],
                 [float(count) for _, _, count in rejected],
