@@ -42,6 +42,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    tls_error: str = ""
+    """Why the certificates cannot be used as they are; those before are shown still."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
+from agentd.web.tls import Certificates
 from agentd.web.tokens import Tokens
 from agentd_plugins.collectors.robots import vocabulary
 
@@ -132,6 +133,7 @@ def metrics_page(registry: Registry) -> str:
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
     own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    own += declared_metrics(Certificates)
     own.sort(key=lambda metric: metric.name)
     lines += [
         "",

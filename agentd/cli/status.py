@@ -17,8 +17,8 @@ from agentd.status import JournalStatus, Status
 def command(*, as_json: bool, **_options: object) -> None:
     """Show how the agent that runs on this machine is.
 
-    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written or the file of tokens not be
-    used, and with 2 where no agent answers.
+    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written, the file of tokens or the
+    certificates cannot be used, and with 2 where no agent answers.
     """
     status = msgspec.json.decode(ask("/api/v1/status"), type=Status)
     if as_json:
@@ -27,7 +27,8 @@ def command(*, as_json: bool, **_options: object) -> None:
         show(status)
     bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
     broken = status.journal is not None and status.journal.error
-    if bad or broken or status.tokens_error or not status.ready or not all(sink.healthy for sink in status.sinks):
+    broken = broken or status.tokens_error or status.tls_error
+    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
@@ -48,6 +49,8 @@ def show(status: Status) -> None:
         click.echo(f"journal: {told(status.journal)}")
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
+    if status.tls_error:
+        click.echo(f"TLS: THE CERTIFICATES CANNOT BE USED, those before are shown still: {status.tls_error}")
     click.echo()
     table = Table(box=None, pad_edge=False)
     longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)

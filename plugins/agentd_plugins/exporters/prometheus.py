@@ -94,6 +94,7 @@ class Prometheus(Exporter[PrometheusConfig]):
                 tags=("metrics",),
                 parameters=PARAMETERS,
                 answers=ANSWERS,
+                public=True,
             ),
             Route(
                 *("GET", "/", self.landing, Scope.METRICS_READ, "where things are"),
