@@ -13,9 +13,9 @@ PATH = "/api/openapi.json"
 
 ABOUT = """\
 What the agent answers, its plugins included. Over the loopback interface and the Unix socket no credential is needed; \
-elsewhere only the metrics, and routes without a scope, are answered without one. A wrong credential is answered 401 \
-everywhere. A page of an origin that is not allowed is refused with 403, a request for a host that is not with 421, and \
-one with a password with 429 while too many are being checked. HEAD is answered like GET, without the body."""
+elsewhere only the metrics, and routes without a scope, are answered without one. A wrong credential is answered \
+401 everywhere. A page of an origin that is not allowed is refused with 403, a request for a host that is not with \
+421, and one with a password with 429 while too many are being checked. HEAD is answered like GET, without the body."""
 
 _METHODS = {"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"}
 """What the document has a place for."""
