@@ -57,7 +57,8 @@ EXPIRES = click.option("--expires", type=Moment(), metavar="WHEN", help="When it
 
 
 @click.group("token")
-def command() -> None:
+@common
+def command(**_options: object) -> None:
     """Make, list, replace and revoke tokens, in the file that [web] tokens_file names.
 
     A running agent goes by it within a second. The file has no token, only hashes: each is shown once, when it is made.
@@ -179,7 +180,9 @@ class _reported:  # noqa: N801  # it reads as a statement
 
 
 def _place(file: Path | None, options: Any, *, needed: bool = True) -> tuple[WebSettings, Any]:
-    web = core(read(find(options.get("config_file")))).web
+    above = click.get_current_context().parent
+    config_file = options.get("config_file") or (above.params.get("config_file") if above is not None else None)
+    web = core(read(find(config_file))).web
     if file is None and web.tokens_file is not None:
         file = Path(web.tokens_file)
     if file is None and needed:

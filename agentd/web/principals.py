@@ -65,6 +65,13 @@ class Principals:
         principal = self._tokens.authenticate(token)
         return principal and limited(principal, _ceiling.get())
 
+    def holds(self, shown: str) -> bool:
+        """Say whether what was shown in the header Authorization, and was right then, is so still."""
+        scheme, _, credential = shown.partition(" ")
+        if scheme.lower() == "basic":
+            return self.users.recalls(credential)
+        return self._tokens.find(credential.strip(" ")) is not None
+
     async def _principal(
         self, request: web.BaseRequest, peer: Peer, listener: Listener | None, local: Principal | None
     ) -> Principal | None:

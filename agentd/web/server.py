@@ -54,6 +54,7 @@ class WebServer:
         self._connections: Connections | None = None
         self._listeners: Listeners | None = None
         self._table = Table(())
+        self._shown: dict[asyncio.Transport, str] = {}  # what the requests under way have shown
 
     @property
     def bound(self) -> list[tuple[str, int]]:
@@ -140,12 +141,18 @@ class WebServer:
             await self._connections.shutdown(SHUTDOWN)
 
     async def watch(self) -> None:
-        """Look every second at whether the file of tokens or the certificates have changed, until cancelled."""
+        """Look every second at whether the file of tokens or the certificates have changed, until cancelled.
+
+        Requests under way whose credential has ended, streams say, end with it.
+        """
         while True:
             await asyncio.sleep(LOOK_EVERY)
             if self._tokens.file is not None or self._certificates.loaded is not None:
                 with contextlib.suppress(RuntimeError):  # there can be no further thread now
                     await self._in_worker(self._look)
+            for transport, shown in list(self._shown.items()):
+                if not self._principals.holds(shown):
+                    transport.abort()
 
     def families(self) -> Frame:
         """Return what is told about tokens and certificates."""
@@ -248,7 +255,14 @@ class WebServer:
             with warnings.catch_warnings():  # aiohttp would like keys of a type that its older versions do not have
                 warnings.simplefilter("ignore")
                 request.update(parts)
-        return await self._handled(request, route, asking.principal)
+        transport = request.transport
+        if not asking.shown or route.scope is None or transport is None:  # a robot's WebSocket looks after its own
+            return await self._handled(request, route, asking.principal)
+        self._shown[transport] = request.headers["Authorization"]
+        try:
+            return await self._handled(request, route, asking.principal)
+        finally:
+            del self._shown[transport]
 
     async def _handled(self, request: web.BaseRequest, route: Route, principal: Principal) -> web.StreamResponse:
         try:

@@ -78,7 +78,14 @@ class Tokens:
                 self._take(_known(tokens), self._filed)
 
     def authenticate(self, token: str) -> Principal | None:
-        """Return who shows this token; None where nobody has it, or it has expired.
+        """Return who shows this token; None where nobody has it, or it has expired, which is counted."""
+        found = self.find(token)
+        if found is None:
+            self.refuse()
+        return found
+
+    def find(self, token: str) -> Principal | None:
+        """Return whose token this is; None where nobody has it, or it has expired.
 
         How long that takes tells nothing of the tokens that there are: all are looked at, whichever it is.
         """
@@ -87,7 +94,6 @@ class Tokens:
         for found in list(compress(principals, map(hmac.compare_digest, digests, repeat(digest)))):
             if found.expires is None or found.expires > self._now():
                 return found
-        self._refused += 1
         return None
 
     def bearer(self, headers: Sequence[str]) -> Principal | None:
@@ -96,7 +102,7 @@ class Tokens:
         return self.authenticate(token.strip(" ") if scheme.lower() == "bearer" else "")
 
     def refuse(self) -> None:
-        """Count a credential of another kind that is nobody's."""
+        """Count a credential that is nobody's, or has expired."""
         self._refused += 1
 
     def look(self) -> None:

@@ -69,10 +69,9 @@ class Users:
         name, password = _parsed(credential)
         if not self._hashes or not name:
             return None
-        digest = blake2b(f"{name}:{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
-        right = self._right.get(name)
-        if right is not None and secrets.compare_digest(right, digest):
+        if self.recalls(credential):
             return self._principals[name]
+        digest = self._digest(name, password)
         if digest in self._wrong:
             return None
         task = self._checking.get(digest)
@@ -85,6 +84,15 @@ class Users:
         if verdict is None:
             raise BusyError
         return self._principals[name] if verdict else None
+
+    def recalls(self, credential: str) -> bool:
+        """Say whether this credential was found to be right before."""
+        name, password = _parsed(credential)
+        right = self._right.get(name)
+        return right is not None and secrets.compare_digest(right, self._digest(name, password))
+
+    def _digest(self, name: str, password: str) -> bytes:
+        return blake2b(f"{name}:{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
     async def _check(self, name: str, password: str, digest: bytes, address: str) -> bool | None:
         try:

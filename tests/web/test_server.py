@@ -330,6 +330,40 @@ async def test_silent_connections_are_closed(serve, connect, monkeypatch):
     assert await over(*talking, "/") == (200, "hello")
 
 
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b"X: y\r\n"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["head", "body", "chunks"],
+)
+async def test_slow_senders_are_dropped(serve, connect, monkeypatch, head, drop):
+    """Who sends a request drop by drop is dropped after a time, though something comes again and again."""
+    monkeypatch.setattr(connections, "FIRST_REQUEST", 0.4)
+    monkeypatch.setattr(connections, "RECEIVING", 0.4)
+
+    async def read(request, _principal):
+        return web.Response(text=f"{len(await request.read())}")
+
+    server = await serve(Route("POST", "/", read, None))
+    reader, writer = await connect(server)
+    writer.write(head or b"POST / HTTP/1.1\r\nHost: x\r\n")
+
+    async def dribble():
+        while True:
+            writer.write(drop)
+            await asyncio.sleep(0.02)
+
+    dribbling = asyncio.create_task(dribble())
+    assert await closed(reader)
+    dribbling.cancel()
+    fast = await connect(server)
+    fast[1].write(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n12345")
+    assert (await fast[0].read()).endswith(b"5")
+
+
 async def test_idle_connections_are_closed(serve, connect, monkeypatch):
     """A connection without a further whole request is closed after a while, though it was used before."""
     monkeypatch.setattr(connections, "IDLE", 0.2)
