@@ -156,7 +156,9 @@ def _arm(type_: Any) -> str:
         return "one of " + ", ".join(map(toml, choices(type_)))
     for noun, inner in (("list", element(type_)), ("table", entry(type_))):
         if inner is not None:
-            return (noun if inner is Any else f"{noun} of {_plural(words(inner))}") + limits
+            return (
+                noun if inner is Any else f"{noun} of {' or '.join(_plural(_arm(each)) for each in arms(inner))}"
+            ) + limits
     if is_struct(type_):
         return "table"
     return "value" if type_ is Any else getattr(type_, "__name__", str(type_))

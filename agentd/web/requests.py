@@ -76,8 +76,6 @@ def below(prefix: str, path: str) -> str | None:
     """Return a path without the prefix of all paths; None for one that is not below it."""
     if not prefix:
         return path
-    if path == prefix:
-        return "/"
     return path[len(prefix) :] if path.startswith(f"{prefix}/") else None
 
 

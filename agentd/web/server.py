@@ -232,7 +232,10 @@ class WebServer:
         refusal = malformed(request, () if local else self._settings.allowed_hosts)
         if refusal is not None:
             return refusal
-        path = below("" if local else self._settings.route_prefix, request.rel_url.raw_path)
+        prefix = "" if local else self._settings.route_prefix
+        if prefix and request.rel_url.raw_path == prefix:  # links on its page are relative to the folder
+            return web.Response(status=308, headers={"Location": f"{prefix}/"})
+        path = below(prefix, request.rel_url.raw_path)
         route, parts, methods = self._table.resolve(request.method, "" if path is None else path)
         preflighted = preflight(request, self._settings.cors_origins, methods or {request.method})
         if preflighted is not None:

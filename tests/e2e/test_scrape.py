@@ -229,8 +229,8 @@ def test_landing_page_leads_to_the_others(standing_agent):
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/html")
     links = re.findall(r'href="([^"]+)"', answer.text)
-    assert "/metrics" in links
-    assert {standing_agent.get(link).status for link in links} == {200}
+    assert "./metrics" in links
+    assert {standing_agent.get(link.removeprefix(".")).status for link in links} == {200}
 
 
 def test_metrics_may_be_found_elsewhere(start_agent):
