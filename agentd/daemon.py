@@ -6,30 +6,37 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentd import __version__, directories, instances, systemd
-from agentd.config import ExporterKeys, Instance, Settings, SinkKeys
+from agentd.changes import Changes
+from agentd.config import ExporterKeys, Instance, Settings
 from agentd.errors import text_of
 from agentd.events.flow import Flow
 from agentd.events.metrics import EventMetrics
-from agentd.host import Host
-from agentd.instances import About, Running
+from agentd.host import Host, HostPaths
+from agentd.instances import STOP_WITHIN, Running
 from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rules
 from agentd.metrics.selfmetrics import SelfMetrics
+from agentd.metrics.slot import Slot
+from agentd.metrics.spending import Spending
 from agentd.metrics.workers import Workers
 from agentd.pauses import Pauses
-from agentd.plugin import Clock, Context, Sink
+from agentd.plugin import Clock, Context
 from agentd.registry import Registry
+from agentd.reload import Load, Reloader, ReloadError, hook_of
+from agentd.roster import Roster
 from agentd.routes import Route
-from agentd.status import PluginStatus, Status
-from agentd.web import events, health, openapi
+from agentd.status import PluginStatus, Status, line
+from agentd.web import control, events, health, openapi
+from agentd.web.handed import Handed
 from agentd.web.listeners import spelled
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
@@ -44,22 +51,30 @@ class StateDirectoryError(Exception):
 class Agent:
     """One agent, from its settings."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, registry: Registry, load: Load | None = None, refused: str = "") -> None:
+        """``load`` reads the configuration anew; ``refused``: see ``Reloader``."""
+        self._configured = Reloader(settings, registry, load, refused)
         self.state_directory = directories.state_directory()
         self.ready = False
-        self._registry = registry
         self._started_at = time.time()
         self._clock = Clock()
-        self._host = Host(settings.host)
+        self._hosts: dict[HostPaths, Host] = {}
         self._workers = Workers()
         self._self = SelfMetrics()
-        self._runnings: list[Running] = []
+        self._spending = Spending()
         self._gatherer = Gatherer()
-        hook = registry.changed if registry.implemented("agentd_event") else None
-        self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook)
+        self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook_of(registry))
+        self._roster = Roster(self._gatherer, self._flow, self._slot_for, self._context, self._show)
         self._tokens = Tokens.of(settings.web)
-        self._web = WebServer(settings.web, directories.socket_path(), self._tokens, self._workers.run)
+        self._handed = Handed(systemd.sockets())
+        self._web = WebServer(
+            settings.web,
+            directories.socket_path(),
+            self._tokens,
+            self._workers.run,
+            handed=self._handed,
+            sections=registry.paths(),
+        )
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -83,37 +98,13 @@ class Agent:
 
     async def start(self) -> None:
         """Start everything, collect once, and say so. Raises where the agent as a whole cannot run."""
+        asyncio.get_running_loop().set_task_factory(self._spending.make_task)
         _prepare(self.state_directory)
         self._self.configured_at = time.time()
-        self._flow.open(self.settings.host.procfs)
-        if self.settings.web.tokens_file:
+        self._flow.open(self._configured.settings.host.procfs)
+        if self._configured.settings.web.tokens_file:
             await self._workers.run(self._tokens.look)
-        self._runnings = instances.build(self.settings.instances, self._registry, self._context)
-        collectors, exporters, sinks = map(self._of_kind, ("collectors", "exporters", "sinks"))
-        self._flow.deliver(
-            (running.plugin, running.instance.keys, running.instance.plugin)
-            for running in sinks
-            if isinstance(running.plugin, Sink) and isinstance(running.instance.keys, SinkKeys)
-        )
-        await asyncio.gather(*map(instances.start, collectors))
-        self._gatherer.start(
-            filter(
-                None,
-                (instances.slot_for(each, self._registry, self._workers, self._flow.say) for each in collectors),
-            )
-        )
-        await asyncio.gather(*map(instances.start, exporters))
-        for running in self._runnings:
-            if running.error:
-                self._flow.say("plugin.failed", plugin=running.instance.key, error=running.error)
-        about = EventMetrics(self._flow).families
-        self._gatherer.sources = [
-            self._about_agent,
-            self._web.families,
-            about,
-            *map(About, filter(instances.tells, self._runnings)),
-        ]
-        self._web.set_routes(self._routes())
+        await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
         self._tasks.add(asyncio.create_task(self._self.measure_lag()))
         self._tasks.add(asyncio.create_task(self._web.watch()))
@@ -121,8 +112,23 @@ class Agent:
         self.ready = True
         self._pauses.begin()
         self._announce()
-        self._flow.say("agent.started", version=__version__, collectors=len(collectors), sinks=len(sinks))
-        list(self._registry.call("agentd_started"))
+        self._tasks.add(asyncio.create_task(systemd.report(self._status_line)))
+        collectors, sinks = len(self._roster.of_kind("collectors")), len(self._roster.of_kind("sinks"))
+        self._flow.say("agent.started", version=__version__, collectors=collectors, sinks=sinks)
+        list(self._configured.registry.call("agentd_started"))
+        if self._configured.degraded:
+            self._self.configuration_accepted = False
+            self._configured.say_refused(self._flow)
+        await self._configured.keep()
+
+    async def reload(self) -> Changes:
+        """Go over to the configuration as it is now in its files: see ``Reloader.reload``."""
+        if not self.ready:
+            raise ReloadError("the agent is starting, or stopping")
+        changes = await self._configured.reload(self._roster, self._web, self._flow, self._self)
+        if changes.fresh or changes.removed:
+            self._pauses.renew()
+        return changes
 
     async def stop(self) -> None:
         """Stop everything in reverse order; whatever fails or hangs is left behind."""
@@ -130,21 +136,24 @@ class Agent:
         if self.ready:
             systemd.notify(STOPPING="1")
             log.info("stopping")
-            list(self._registry.call("agentd_stopping"))
+            list(self._configured.registry.call("agentd_stopping"))
             self._flow.say("agent.stopping", uptime_seconds=time.time() - self._started_at)
         self.ready = False
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*map(instances.leave, self._runnings))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._roster.leave()
         await self._web.stop()
         # Exporters first: the last thing that one which pushes does may be to gather once more.
-        await asyncio.gather(*map(instances.stop, reversed(self._of_kind("exporters"))))
+        await self._roster.stop("exporters")
         await self._gatherer.stop()
-        await asyncio.gather(*map(instances.stop, reversed(self._of_kind("collectors"))))
+        await self._roster.stop("collectors")
         # Sinks last: what all others have said in stopping is still written down, and sent after the next start.
-        await self._flow.close(instances.STOP_WITHIN)
+        await self._flow.close(STOP_WITHIN)
         self._workers.close()
-        self._host.close()
+        for host in self._hosts.values():
+            host.close()
+        self._handed.close()
 
     def status(self) -> Status:
         """Return how the agent is now."""
@@ -155,23 +164,29 @@ class Agent:
             uptime_seconds=time.time() - self._started_at,
             ready=self.ready,
             listen=[spelled(address) for address in self._web.bound],
-            config_files=[str(file) for file in self.settings.document.files],
+            config_files=[str(file) for file in self._configured.settings.document.files],
             state_directory=str(self.state_directory),
-            plugins=[_plugin_status(running) for running in self._runnings],
-            disabled=dict(self.settings.disabled),
+            plugins=[_plugin_status(running) for running in self._roster.runnings],
+            disabled=dict(self._configured.settings.disabled),
             journal=self._flow.status(),
             sinks=self._flow.sinks(),
             tokens_error=self._tokens.error,
             tls_error=self._web.tls_error,
+            config_error=self._configured.error,
+            degraded=self._configured.degraded,
         )
 
+    def _status_line(self) -> str:
+        return line(self.status())
+
     def _context(self, instance: Instance) -> Context:
+        paths = self._configured.settings.host
         context = Context(
             name=instance.key,
-            host=self._host,
+            host=self._hosts.setdefault(paths, Host(paths)),
             clock=self._clock,
-            labels=self.settings.agent.labels,
-            in_worker=self._workers.run,
+            labels=self._configured.settings.agent.labels,
+            in_worker=partial(self._in_worker, instance.key),
             emit=self._flow.bus.emit,
             commit=self._flow.commit_for(instance.key),
             follow=self._flow.follow,
@@ -183,70 +198,93 @@ class Agent:
         context.gather, context.render = outlet.gather, outlet.render
         return context
 
-    def _of_kind(self, kind: str) -> list[Running]:
-        return [running for running in self._runnings if running.instance.kind == kind]
+    def _slot_for(self, running: Running, registry: Registry) -> Slot | None:
+        return instances.slot_for(running, registry, self._workers, self._flow.say, self._spending)
 
-    def _routes(self) -> Iterator[Route]:
+    async def _in_worker(self, key: str, function: Callable[..., Any], *arguments: object) -> Any:
+        return await self._workers.run(self._spending.working(key, function), *arguments)
+
+    def _show(self, runnings: Sequence[Running]) -> None:
+        """Answer the routes of these plugins, and tell what they tell about themselves."""
+        self._web.set_routes(self._routes(runnings))
+        self._gatherer.sources = [
+            self._about_agent,
+            self._web.families,
+            self._spending.families,
+            EventMetrics(self._flow).families,
+            *(running.about for running in runnings if running.about is not None and running.up),
+        ]
+
+    def _routes(self, runnings: Iterable[Running]) -> Iterator[Route]:
         taken: set[tuple[str, str]] = set()
         for route in (
             *health.routes(self.status),
             *events.routes(self._flow),
+            *control.routes(
+                self._configured.changes, self.reload, self._roster.pause, self._roster.resume, ReloadError
+            ),
             *openapi.routes(lambda: self._web.routes, __version__),
         ):
             taken.add((route.method, route.path))
             yield route
-        for running in self._runnings:
-            if running.up and running.plugin is not None:
-                try:
-                    asked = list(running.plugin.routes())
-                    routes = [route for route in asked if (route.method, route.path) not in taken]
-                    if asked and not routes:
-                        raise ValueError(f"{asked[0].method} {asked[0].path} is answered by another plugin already")
-                    taken.update((route.method, route.path) for route in routes)
-                    for route in asked:
-                        if route not in routes:
-                            log.info(
-                                "%s: %s %s is answered by another plugin",
-                                running.instance.key,
-                                route.method,
-                                route.path,
-                            )
-                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-                    running.fail("cannot be reached", text_of(error))
-                    continue
-                running.routes = routes
-                yield from routes
+        for running in sorted(runnings, key=lambda each: not each.routes):  # who has a route already keeps it
+            if not running.up or running.plugin is None:
+                continue
+            try:
+                asked = list(running.plugin.routes())
+                running.routes = [
+                    replace(route, handler=self._spending.answering(running.instance.key, route.handler))
+                    for route in asked
+                    if (route.method, route.path) not in taken
+                ]
+                if asked and not running.routes:
+                    raise ValueError(f"{asked[0].method} {asked[0].path} is answered by another plugin already")
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
+                running.fail("cannot be reached", text_of(error))
+                continue
+            taken.update((route.method, route.path) for route in running.routes)
+            for route in asked:
+                if (route.method, route.path) not in {(each.method, each.path) for each in running.routes}:
+                    log.info("%s: %s %s is answered by another plugin", running.instance.key, route.method, route.path)
+            yield from running.routes
 
     def _about_agent(self) -> Frame:
-        self._self.up = {running.instance.key: running.up for running in self._runnings}
+        self._self.up = {running.instance.key: running.up for running in self._roster.runnings}
         self._self.up |= {name: delivery.started for name, delivery in self._flow.deliveries.items()}
-        self._self.up |= dict.fromkeys(self._registry.broken_files, False)
+        self._self.up |= dict.fromkeys(self._configured.registry.broken_files, False)
         self._self.worker_threads = self._workers.threads
         return self._self.families()
 
     def _announce(self) -> None:
-        collectors = [r.instance.name for r in self._runnings if r.up and r.instance.kind == "collectors"]
-        down = [running.instance.key for running in self._runnings if not running.up]
-        systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
+        collectors = [r.instance.name for r in self._roster.runnings if r.up and r.instance.kind == "collectors"]
+        down = [running.instance.key for running in self._roster.runnings if not running.up]
+        systemd.ready(self._status_line())
         log.info("collectors: %s", " ".join(collectors) or "none")
-        sinks = [running.instance.name for running in self._runnings if running.instance.kind == "sinks"]
+        sinks = [running.instance.name for running in self._roster.runnings if running.instance.kind == "sinks"]
         if sinks:
             log.info("sinks: %s", " ".join(sinks))
         if down:
             log.warning("not running: %s", " ".join(down))
         for url in self._web.urls:
-            for running in self._runnings:
+            for running in self._roster.runnings:
                 for route in running.routes:
                     if running.instance.kind == "exporters" and route.path != "/":
                         log.info("%s: %s%s", running.instance.name, url, route.path)
         log.info("state directory: %s", self.state_directory)
 
     def _hung_up(self) -> None:
-        # Who moves a log file away says so by this signal.
-        task = asyncio.get_running_loop().create_task(self._flow.reopen())
+        # Who moves a log file away says so by this signal, and whoever has changed the configuration.
+        self._spawn(self._renew())
+
+    async def _renew(self) -> None:
+        with contextlib.suppress(ReloadError):  # which was logged
+            await self.reload()
+        await self._flow.reopen()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        log.warning("SIGHUP: files of sinks are opened anew; this version cannot reload its configuration: restart it")
 
 
 def _prepare(directory: Path) -> None:
@@ -260,7 +298,13 @@ def _prepare(directory: Path) -> None:
 
 
 def _plugin_status(running: Running) -> PluginStatus:
-    status = partial(PluginStatus, plugin=running.instance.key, reason=running.instance.reason, up=running.up)
+    status = partial(
+        PluginStatus,
+        plugin=running.instance.key,
+        reason=running.instance.reason,
+        up=running.up,
+        paused_until=running.paused_until,
+    )
     slot = running.slot
     if slot is None or not running.up:
         return status(error=running.error)

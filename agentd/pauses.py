@@ -19,6 +19,10 @@ THRESHOLDS = (20_000, 5, 20)
 scrape makes some thousand objects and drops them all, which is no reason to look for cycles."""
 
 
+FEW = 400_000
+"""Objects that can be looked at within some 50 ms."""
+
+
 class Pauses:
     """Watches the garbage collector, from ``begin`` to ``end``."""
 
@@ -33,6 +37,16 @@ class Pauses:
         gc.freeze()
         gc.set_threshold(*THRESHOLDS)
         gc.callbacks.append(self._collecting)
+
+    def renew(self) -> None:
+        """Look once at what was set aside: after a reload, the plugins that are gone are among it.
+
+        Not where so much was set aside that this would itself be a pause.
+        """
+        if self._collecting in gc.callbacks and gc.get_freeze_count() < FEW:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
 
     def end(self) -> None:
         """Watch no longer."""

@@ -137,6 +137,10 @@ class Plugin(Generic[C]):
     """The plugin's name: that of its file. An instance of it may have another."""
     config_type: ClassVar[type[Config]] = Config
     """The class of its options, taken from the brackets: ``class LoadAvg(Collector[Options])``."""
+    exclusive: ClassVar[bool] = False
+    """Whether two of the same section cannot run at once, because they have a port or a position in a stream, say. When
+    its options change, a reload begins the new one beside the old and gives that up only when the new one runs; one
+    that is exclusive is begun when the old one has ended. Sinks need not say so."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

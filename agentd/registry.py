@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import ModuleType
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pluggy
@@ -15,7 +17,7 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
+from agentd.plugin import Collector, Event, Exporter, Plugin, Sink, declared_metrics
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,10 @@ class Registry:
     Nothing is imported before its class is asked for, but for files in plugin folders: only loading tells their kind.
     """
 
-    def __init__(self, plugin_dirs: Sequence[str] = ()) -> None:
+    def __init__(self, plugin_dirs: Sequence[str] = (), before: "Registry | None" = None) -> None:
+        """Look at what there is. Files in plugin folders that are as they were ``before`` are not loaded again."""
+        self._modules: dict[str, tuple[int, ModuleType]] = {}
+        self._before = before._modules if before is not None else {}  # noqa: SLF001  # one of its kind
         self._pluggy = pluggy.PluginManager("agentd")
         self._pluggy.add_hookspecs(hookspecs)
         self._found: dict[tuple[str, str], Found] = {}
@@ -53,6 +58,7 @@ class Registry:
                 log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
             self._load_local(found)
+        self._before = {}
 
     def names(self, kind: str) -> Collection[str]:
         """Return the names of all plugins of a kind, sorted."""
@@ -63,6 +69,12 @@ class Registry:
         from agentd_plugins import defaults
 
         return (*defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
+
+    def paths(self) -> Mapping[str, str]:
+        """Return the paths that bundled plugins answer, whether they run or not, and the section that adds each."""
+        from agentd_plugins import PATHS
+
+        return PATHS
 
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
@@ -83,12 +95,28 @@ class Registry:
                 raise PluginError(f"{found.module} registers no {kind[:-1]} named {name}")
         return self._classes[kind, name]
 
+    def code(self, kind: str, name: str) -> object:
+        """Return what is equal as long as a plugin's code is: its class, or why it cannot be loaded."""
+        try:
+            return self.plugin_class(kind, name)
+        except PluginError as error:
+            return str(error)
+        except KeyError:
+            return None
+
     def config_type(self, kind: str, name: str) -> type[Config] | None:
         """Return the class of a plugin's options, or None where the plugin cannot be loaded."""
         try:
             return self.plugin_class(kind, name).config_type
         except PluginError:
             return None
+
+    def metrics(self, kind: str, name: str) -> Collection[str]:
+        """Return the names of the metrics that a plugin's class declares; none where it cannot be loaded."""
+        try:
+            return {metric.name for metric in declared_metrics(self.plugin_class(kind, name))}
+        except PluginError:
+            return ()
 
     def load_installed(self) -> None:
         """Import the plugins of installed packages, to ask them for what is no collector or exporter."""
@@ -180,7 +208,7 @@ class Registry:
 
     def _load(self, found: Found) -> list[tuple[str, type[Plugin[Any]]]]:
         try:
-            module = found.load()
+            module = self._module(found)
             try:
                 self._pluggy.register(module, found.module)
                 self._pluggy.check_pending()
@@ -200,6 +228,16 @@ class Registry:
                 if owner is not None and owner.module == found.module:  # nobody takes the place of another
                     self._classes.setdefault((kind, cls.name), cls)
         return classes
+
+    def _module(self, found: Found) -> ModuleType:
+        if found.file is None:
+            return found.load()
+        stamp = crc32(found.file.read_bytes())
+        known, module = self._before.get(found.module, (None, None))
+        if module is None or known != stamp:
+            module = found.load()
+        self._modules[found.module] = stamp, module
+        return module
 
     def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
         for kind, keys in KEYS.items():

@@ -16,6 +16,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is enabled."""
     error: str = ""
     """Why it is not up, or how its last run failed."""
+    paused_until: float | None = None
+    """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
     duration_seconds: float | None = None
@@ -44,6 +46,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Why the file of tokens cannot be used as it is; those known before still count."""
     tls_error: str = ""
     """Why the certificates cannot be used as they are; those before are shown still."""
+    config_error: str = ""
+    """Why the configuration in the files is not the one that is used."""
+    degraded: bool = False
+    """Whether it was started with the last configuration that could be used, as that in the files cannot."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +63,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Room in use in its file."""
     dropped: int
     """Events that were lost because nothing could be written down, and memory was full."""
-    broken: int
+    damaged: int
     """Events that were found damaged."""
     error: str = ""
     """Why nothing can be written down."""
@@ -87,3 +93,23 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     error: str = ""
     """Why the last attempt failed; empty where it did not."""
+
+
+def line(status: Status) -> str:
+    """Return the status on one line, as ``systemctl status`` shows it."""
+    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
+    series = sum(plugin.series or 0 for plugin in collectors)
+    parts = [f"{len(collectors)} collectors, {series} series"]
+    if status.journal is not None:
+        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
+    if status.sinks:
+        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
+    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
+        parts.append(f"not healthy: {' '.join(unhealthy)}")
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+        parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
+    return "; ".join(parts)

@@ -224,7 +224,7 @@ async def to_redis(port: int) -> tuple[float, float]:
             delivery = Delivery(sink, SinkKeys(start="beginning"), journal, plugin="redis", emit=lambda _event: None)
             began = time.perf_counter()
             delivery.start()
-            await until(lambda: delivery.sent >= EVENTS)
+            await until(lambda: delivery.status().sent >= EVENTS)
             ours = EVENTS / (time.perf_counter() - began)
             await delivery.stop(1.0)
             at, envelopes = 0, []

@@ -6,10 +6,8 @@ Tests use the package that is installed, never the folders of a checkout, so tha
 import gzip
 import http.client
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +19,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE = 20.0
+from agentd.testing.agent import free_port as unused_port
+
+PATIENCE = 60.0
 """Seconds after which a server that does not answer fails its test. It is no measurement: machines may be busy."""
 
 
@@ -83,9 +83,15 @@ class Server:
         """The number of the process."""
         return self.process.pid
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes | None = None
+    ) -> Answer:
         """Ask for a page over a connection of its own."""
-        return ask(self.port, path, headers, method)
+        return ask(self.port, path, headers, method, body)
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
 
     def log(self) -> str:
         """Return what it has written to standard error (and to standard output)."""
@@ -124,28 +130,18 @@ class Server:
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
-def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+def ask(
+    port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes | None = None
+) -> Answer:
     """Ask a server on this machine for a page over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        connection.request(method, path, headers=dict(headers or {}))
+        connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, response.read())
     finally:
         connection.close()
-
-
-def unused_port() -> int:
-    """Return a port of the loopback that nobody has, below those that the kernel gives to outgoing connections."""
-    for port in random.sample(range(20000, 32000), 1000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no free port between 20000 and 32000")
 
 
 def bare_environment(folder: Path) -> dict[str, str]:
@@ -289,6 +285,26 @@ def command(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]
         )
 
     return run
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path, str], Path]]:
+    """Mounts small disks in memory on folders, until the test ends; skips where that may not be done."""
+    folders: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Path:
+        if os.geteuid() or shutil.which("mount") is None:
+            pytest.skip("only root can mount a small disk")
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "agentd-test", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in reversed(folders):  # files on them may still be open; a test may have done it itself
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ async def collect(settings: Settings, registry: Registry, names: tuple[str, ...]
     for slot in slots:
         if slot is not None:
             slot.interval = None  # once means now
-    gatherer.start(slot for slot in slots if slot is not None)
+    gatherer.take(slot for slot in slots if slot is not None)
     snapshot = await gatherer.gather(deadline=deadline)
     sys.stdout.buffer.write(Renderer().render(snapshot.families))
     sys.stdout.buffer.flush()

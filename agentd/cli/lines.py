@@ -1,8 +1,10 @@
-"""Events as lines for people."""
+"""Events and tables as lines for people."""
 
 import os
 import re
+import shutil
 import sys
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +68,22 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def width() -> int:
+    """Return how many characters a line of the terminal has; where there is none, more than any line needs."""
+    return shutil.get_terminal_size((1 << 20, 0)).columns
+
+
+def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> Iterator[str]:
+    """Yield a line for each row, its cells under each other; those in the columns of ``numbers`` end there."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
 
 
 def _who(event: Event) -> str:

@@ -1,7 +1,7 @@
 """Files and options of the command line -> settings and a registry."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -23,19 +23,41 @@ def load(
     extra: Overrides | None = None,
 ) -> tuple[Settings, Registry]:
     """Return what the configuration comes to, logs configured; print every error and end with ``status`` otherwise."""
-    document = read(find(config_file))
-    overrides = {**overriding(options), **(extra or {})}
+    try:
+        return use(read(find(config_file)), {**overriding(options), **(extra or {})}, log_level)
+    except ConfigError as error:
+        refuse(error)
+        count = len(error.problems)
+        fail(f"{count} {'error' if count == 1 else 'errors'} in the configuration", status)
+
+
+def use(document: Document, overrides: Overrides, log_level: str = "info") -> tuple[Settings, Registry]:
+    """Return what a document comes to, logs configured. Raises ``ConfigError`` with all that is wrong."""
     agent = core(document, overrides=overrides).agent
     level = agent.log_level if _says(document, overrides, "log_level") else log_level
     logs.configure(level, agent.log_format)  # type: ignore[arg-type]  # both are checked by the configuration
     registry = Registry(agent.plugin_dirs)
-    try:
+    return resolve(document, registry, overrides=overrides), registry
+
+
+def refuse(error: ConfigError) -> None:
+    """Print all that is wrong with a configuration."""
+    for problem in error.problems:
+        click.echo(problem, err=True)
+
+
+def loader(
+    config_file: str | None, options: Mapping[str, object]
+) -> Callable[[Registry | None], tuple[Settings, Registry]]:
+    """Return what reads the same configuration again. It raises ``ConfigError`` with all that is wrong."""
+    overrides = overriding(options)
+
+    def load_again(before: Registry | None) -> tuple[Settings, Registry]:
+        document = read(find(config_file))
+        registry = Registry(core(document, overrides=overrides).agent.plugin_dirs, before)
         return resolve(document, registry, overrides=overrides), registry
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        count = len(error.problems)
-        fail(f"{count} {'error' if count == 1 else 'errors'} in the configuration", status)
+
+    return load_again
 
 
 def overriding(options: Mapping[str, object]) -> Overrides:

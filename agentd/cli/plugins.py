@@ -1,10 +1,12 @@
 """``agentd plugins``."""
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from agentd.cli import common, fail
+from agentd.cli.client import ask
 from agentd.cli.loading import load
 from agentd.config import Settings, suggest
 from agentd.discovery import KINDS
@@ -12,10 +14,47 @@ from agentd.plugin import Plugin, declared_metrics
 from agentd.registry import PluginError, Registry
 
 
-@click.command("plugins")
+class Names(click.Group):
+    """Takes whatever is none of its commands for the name of a plugin."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command ``show`` before what begins with none."""
+        known = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        return super().parse_args(ctx, args if known else ["show", *args])
+
+
+@click.group("plugins", cls=Names)
+@common
+def command(**_options: object) -> None:
+    """List all plugins, describe one (``agentd plugins NAME``), or pause one of the running agent."""
+
+
+@command.command("pause")
+@click.argument("plugin")
+@click.option("--for", "how_long", default="1h", metavar="TIME", help="How long, 90s or 2h say; an hour if left out.")
+@common
+def pause(plugin: str, how_long: str, **_options: object) -> None:
+    """Stop a plugin of the running agent for a while; PLUGIN is its kind and name, ``collectors.cpu``.
+
+    A reload leaves it paused; a restart of the agent does not.
+    """
+    ask(f"/api/v1/plugins/{quote(plugin, safe='')}/pause", query={"for": how_long}, method="POST")
+    click.echo(f"{plugin} is paused for {how_long}")
+
+
+@command.command("resume")
+@click.argument("plugin")
+@common
+def resume(plugin: str, **_options: object) -> None:
+    """Start a plugin of the running agent that was paused, or that could not start."""
+    ask(f"/api/v1/plugins/{quote(plugin, safe='')}/resume", method="POST")
+    click.echo(f"{plugin} is to run again: agentd status shows it")
+
+
+@command.command("show")
 @click.argument("name", required=False)
 @common
-def command(name: str | None, config_file: str | None, **options: object) -> None:
+def show(name: str | None, config_file: str | None, **options: object) -> None:
     """List all plugins with what they are, and whether and why they are enabled; or describe one, with its options and
     metrics. NAME is ``cpu`` or, where two kinds have it, ``collectors.cpu``.
     """

@@ -15,8 +15,7 @@ from agentd.status import SinkStatus
 PAGE = 1000
 """Dead letters that are asked for at once."""
 
-TEXTS = 4
-"""Columns of the table that hold texts; those behind them hold numbers."""
+COUNTS = ("sent", "retried", "rejected", "dropped", "dead")
 
 
 class _Letter(msgspec.Struct):
@@ -69,7 +68,7 @@ def skip(name: str, *, yes: bool, **_options: object) -> None:
         raise click.UsageError("this gives up events for good, and nobody can be asked here: say --yes")
     if not yes:
         waiting = next((sink.lag_events for sink in _sinks() if sink.sink in (name, f"sinks.{name}")), 0)
-        click.confirm(f"{name} will not get the {waiting} events that wait. Go on?", abort=True)
+        click.confirm(f"{name} will not get what it wants of the {waiting} events that wait. Go on?", abort=True)
     skipped = msgspec.json.decode(ask(_path(name, "skip"), method="POST"), type=dict[str, int])["skipped"]
     click.echo(f"{skipped} events are given up")
 
@@ -94,26 +93,27 @@ def dead(name: str, *, as_json: bool, **_options: object) -> None:
 
 def show(sinks: list[SinkStatus]) -> None:
     """Print a table of sinks, and what is wrong with them."""
-    from agentd.cli.lines import ago, escaped
+    from agentd.cli.lines import ago, escaped, table, width
 
     if not sinks:
         click.echo("no sink is configured")
         return
-    rows: list[tuple[str, ...]] = [
-        ("sink", "plugin", "state", "healthy", "lag", "behind", "sent", "retried", "rejected", "dropped", "dead")
-    ]
+    rows: list[tuple[str, ...]] = [("sink", "plugin", "state", "healthy", "lag", "behind")]
+    counts: list[tuple[str, ...]] = [COUNTS]
     for sink in sinks:
-        numbers = (sink.sent, sink.retried, sink.rejected, sink.dropped, sink.dead_letters)
         healthy = "yes" if sink.healthy else "NO"
-        lag = (str(sink.lag_events), ago(sink.lag_seconds))
-        rows.append((sink.sink, sink.plugin, sink.state, healthy, *lag, *map(str, numbers)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if place < TEXTS else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo("  ".join(cells))
+        rows.append((sink.sink, sink.plugin, sink.state, healthy, str(sink.lag_events), ago(sink.lag_seconds)))
+        counts.append(tuple(map(str, (sink.sent, sink.retried, sink.rejected, sink.dropped, sink.dead_letters))))
+    numbers = range(4, len(rows[0]) + len(COUNTS))
+    whole = list(table([row + count for row, count in zip(rows, counts, strict=True)], numbers))
+    if max(map(len, whole)) <= width():
+        click.echo("\n".join(whole))
+    else:  # each sink has its counts on a line of their own
+        head, *lines = table(rows, numbers)
+        click.echo(head)
+        for line, count in zip(lines, counts[1:], strict=True):
+            click.echo(line)
+            click.echo("    " + ", ".join(f"{name} {number}" for name, number in zip(COUNTS, count, strict=True)))
     for sink in sinks:
         if sink.error:
             click.echo(f"{sink.sink}: {escaped(sink.error)}")

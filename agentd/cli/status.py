@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 
 from agentd.cli import common
 from agentd.cli.client import ask
-from agentd.status import JournalStatus, Status
+from agentd.status import JournalStatus, PluginStatus, Status
 
 
 @click.command("status")
@@ -25,18 +26,19 @@ def command(*, as_json: bool, **_options: object) -> None:
         click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
         show(status)
-    bad = [plugin for plugin in status.plugins if not plugin.up or plugin.last_run in ("failed", "timed out")]
-    broken = status.journal is not None and status.journal.error
-    broken = broken or status.tokens_error or status.tls_error
+    bad = [
+        plugin
+        for plugin in status.plugins
+        if (not plugin.up and not plugin.paused_until) or plugin.last_run in ("failed", "timed out")
+    ]
+    unwritten = status.journal is not None and status.journal.error
+    broken = unwritten or status.tokens_error or status.tls_error or status.config_error
     if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
 
 def show(status: Status) -> None:
     """Print a status for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     from agentd.cli.lines import escaped
 
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
@@ -51,27 +53,16 @@ def show(status: Status) -> None:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
     if status.tls_error:
         click.echo(f"TLS: THE CERTIFICATES CANNOT BE USED, those before are shown still: {status.tls_error}")
+    if status.config_error:
+        click.echo("the configuration in the files is REFUSED, an earlier one is used:")
+        for line in status.config_error.splitlines():
+            click.echo(f"    {escaped(line)}")
     click.echo()
-    table = Table(box=None, pad_edge=False)
-    longest = max((len(plugin.plugin) for plugin in status.plugins), default=0)
-    table.add_column("plugin", no_wrap=True, min_width=longest)
-    for heading in ("up", "last run", "ms", "series", "timeouts", "why"):
-        table.add_column(heading, overflow="fold")
-    for plugin in status.plugins:
-        milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
-        table.add_row(
-            plugin.plugin,
-            "yes" if plugin.up else "NO",
-            plugin.last_run,
-            milliseconds,
-            "" if plugin.series is None else str(plugin.series),
-            str(plugin.timeouts or ""),
-            plugin.reason,
-        )
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    for line in of_plugins(status.plugins):
+        click.echo(line)
     for plugin in status.plugins:
         if plugin.error:
-            click.echo(f"{plugin.plugin}: {plugin.error}")
+            click.echo(f"{plugin.plugin}: {escaped(plugin.error)}")
     for sink in status.sinks:
         if not sink.healthy or sink.error:
             health = sink.state if sink.healthy else "UNHEALTHY"
@@ -80,11 +71,31 @@ def show(status: Status) -> None:
         click.echo(f"{name}: {reason}")
 
 
+def of_plugins(plugins: Sequence[PluginStatus]) -> Iterator[str]:
+    """Yield the lines of a table of plugins. Why one runs has a line of its own where the terminal is too narrow."""
+    from agentd.cli.lines import escaped, table, width
+
+    rows = [("plugin", "up", "last run", "ms", "series", "timeouts")]
+    for plugin in plugins:
+        milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
+        series = "" if plugin.series is None else str(plugin.series)
+        up = "yes" if plugin.up else "paused" if plugin.paused_until else "NO"
+        rows.append((plugin.plugin, up, plugin.last_run, milliseconds, series, str(plugin.timeouts or "")))
+    lines = list(table(rows, numbers=range(3, 6)))
+    column = max(map(len, lines))
+    for line, why in zip(lines, ["why", *(escaped(plugin.reason) for plugin in plugins)], strict=True):
+        if column + 2 + len(why) <= width():
+            yield f"{line.ljust(column)}  {why}".rstrip()
+        else:
+            yield line
+            yield f"    {why}"
+
+
 def told(journal: JournalStatus) -> str:
     """Return how the journal is, in a line."""
     if journal.error:
         state = f"NOTHING CAN BE WRITTEN DOWN: {journal.error}"
     else:
         state = "on disk" if journal.durable else "in memory only"
-    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.broken, "damaged")) if number]
+    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.damaged, "damaged")) if number]
     return ", ".join([state, f"last event {journal.last}", f"{journal.size_bytes / (1 << 20):.1f} MiB", *lost])

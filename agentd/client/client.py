@@ -1,11 +1,10 @@
 """The client that a robot uses."""
 
 import asyncio
-import inspect
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
@@ -15,14 +14,13 @@ import aiohttp
 from agentd import __version__
 from agentd.client.address import telemetry_url
 from agentd.client.connection import Clock, Connection, Problem, Robot
+from agentd.client.dialing import Dialer, Token
 from agentd.client.encoding import check_robot_id, content, event, live
-from agentd.client.ending import TOO_BIG, Ending, RefusedError, TelemetryError, not_opened
+from agentd.client.ending import TOO_BIG, Ending, RefusedError, TelemetryError
 from agentd.client.file import FileQueue
 from agentd.client.live import LiveValues
 from agentd.client.queue import MemoryQueue
 from agentd.resilience import Backoff
-
-SUBPROTOCOL = "agentd.telemetry.v1"
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds between attempts to connect: a random part of the first at first, and of the second at last."""
@@ -30,16 +28,11 @@ FIRST, LONGEST = 1.0, 60.0
 STABLE = 60.0
 """Seconds after which a connection counts as good, and the next one that fails as a first failure."""
 
-OPEN_WITHIN = 15.0
-"""Seconds that an agent has to open a WebSocket."""
-
 MAX_FRAME = 256 << 10
 """Bytes that a frame may have; an agent takes as many if it is not told otherwise."""
 
-BESIDE = 40
+BESIDE = 64
 """Bytes that a frame has beside what is kept of it, at most."""
-
-Token = str | Callable[[], str | Awaitable[str]]
 
 log = logging.getLogger("agentd.client")
 
@@ -85,13 +78,12 @@ class TelemetryClient:
         check_robot_id(robot_id)
         self.url = telemetry_url(url, robot_id)
         self.robot_id = robot_id
-        self._token = token
+        self._dialer = Dialer(self.url, token, ssl=ssl)
         self._given = MemoryQueue() if queue is None else queue
         self._max_frame = max_frame
         self._close_within = close_within
         self._on_problem = on_problem
         self._software = software
-        self._ssl = ssl
         self._session = session
         self._clock = clock or Clock()
         self._spread = spread
@@ -228,7 +220,7 @@ class TelemetryClient:
                 if ending.code == TOO_BIG:
                     self._beware(robot, connection)
                 self._note(ending)
-                wait = ending.wait(renewable=callable(self._token))
+                wait = ending.wait(renewable=self._dialer.renewable)
                 await self._clock.sleep(backoff.next() if wait is None else wait + self._spread(0.0, 0.2 * wait))
         finally:
             self._connection = None
@@ -237,27 +229,9 @@ class TelemetryClient:
 
     async def _once(self, robot: Robot, session: aiohttp.ClientSession) -> Ending:
         """Connect, speak until the end, and return why it ended."""
-        try:
-            async with asyncio.timeout(OPEN_WITHIN):
-                token = self._token() if callable(self._token) else self._token
-                token = await token if inspect.isawaitable(token) else token
-                socket = await session.ws_connect(
-                    self.url,
-                    protocols=(SUBPROTOCOL,),
-                    headers={"Authorization": f"Bearer {token}"} if token else None,
-                    autoping=False,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
-                    ssl=self._ssl,
-                )
-        except aiohttp.WSServerHandshakeError as error:
-            return not_opened(error.status, error.headers.get("Retry-After") if error.headers else None)
-        except TimeoutError:
-            return Ending(f"no answer within {OPEN_WITHIN:g} s")
-        except Exception as error:  # noqa: BLE001  # a token's function may raise anything; the robot goes on
-            return Ending(f"cannot connect: {error or type(error).__name__}")
-        if socket.protocol != SUBPROTOCOL:
-            await socket.close()
-            return Ending(f"what answers there does not speak {SUBPROTOCOL}", code=4400)
+        socket = await self._dialer.dial(session)
+        if isinstance(socket, Ending):
+            return socket
         self._connection = Connection(socket, robot, self._software)
         try:
             return await self._connection.run()
@@ -276,7 +250,7 @@ class TelemetryClient:
 
     def _note(self, ending: Ending) -> None:
         """Remember why there is no connection, and report it once."""
-        refused = ending.refused(renewable=callable(self._token))
+        refused = ending.refused(renewable=self._dialer.renewable)
         self._refused = ending if refused else None
         if refused or self._ending is None or self._ending.text != ending.text:
             self._report(Problem(ending.text, code=ending.number))

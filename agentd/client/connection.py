@@ -144,7 +144,7 @@ class Connection:
                 except OSError as error:
                     return Ending(f"the queue cannot be written: {error}")
                 while (frame := queue.next(self._sent)) is not None and frame.seq <= settled:
-                    text = numbered(*frame)
+                    text = numbered(*frame, robot.clock.time())
                     size = len(text.encode())
                     if not self._window.room(size) or (robot.careful and self._window.under_way):
                         break

@@ -31,9 +31,9 @@ def content(metrics: Mapping[str, Any], events: Iterable[Mapping[str, Any]], tim
     return _text({**frame, "events": several} if several else frame).encode()
 
 
-def numbered(seq: int, body: bytes) -> str:
-    """Return the message of a numbered frame."""
-    return f'{{"type":"data","seq":{seq},{body[1:].decode()}'
+def numbered(seq: int, body: bytes, clock: float) -> str:
+    """Return the message of a numbered frame that is sent when the robot's clock says this."""
+    return f'{{"type":"data","seq":{seq},"clock":{clock:.3f},{body[1:].decode()}'
 
 
 def live(metrics: Mapping[str, Any], timestamp: float) -> str:

@@ -3,6 +3,7 @@
 What describes options to people (``agentd.config.describe``) is imported by the command line alone.
 """
 
+from agentd.config.kept import keep, kept
 from agentd.config.problems import DEFAULT, ConfigError, Origin, Problem, suggest
 from agentd.config.resolve import KEYS, Catalog, core, resolve
 from agentd.config.settings import (
@@ -43,6 +44,8 @@ __all__ = [
     "WebSettings",
     "core",
     "find",
+    "keep",
+    "kept",
     "parse_address",
     "read",
     "read_tokens",

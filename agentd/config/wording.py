@@ -1,6 +1,5 @@
 """The types of options in plain words: what an error expects, what the reference page says."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
 from types import NoneType, UnionType
@@ -148,25 +147,31 @@ def _metas(type_: Any) -> list[msgspec.Meta]:
 
 
 def _arm(type_: Any) -> str:
-    limits = "".join(f", {_BOUNDS[name].format(value)}" for name, value in bounds(type_).items())
-    type_ = bare(type_)
+    noun, limits = _noun(bare(type_)), _limits(type_)
+    return f"{noun}, {limits}" if limits else noun
+
+
+def _limits(type_: Any) -> str:
+    return ", ".join(_BOUNDS[name].format(value) for name, value in bounds(type_).items())
+
+
+def _noun(type_: Any) -> str:
     if type_ in _NOUNS:
-        return _NOUNS[type_] + limits
+        return _NOUNS[type_]
     if choices(type_):
         return "one of " + ", ".join(map(toml, choices(type_)))
     for noun, inner in (("list", element(type_)), ("table", entry(type_))):
         if inner is not None:
-            return (
-                noun if inner is Any else f"{noun} of {' or '.join(_plural(_arm(each)) for each in arms(inner))}"
-            ) + limits
+            return noun if inner is Any else f"{noun} of " + " or ".join(map(_plural, arms(inner)))
     if is_struct(type_):
         return "table"
     return "value" if type_ is Any else getattr(type_, "__name__", str(type_))
 
 
-def _plural(text: str) -> str:
-    if text.startswith(("one of", "true")):
-        return f"values, each {text}"
-    ends: Iterable[int] = (at for at in (text.find(" of "), text.find(",")) if at >= 0)
-    end = min(ends, default=len(text))
-    return f"{text[:end]}s{text[end:]}"
+def _plural(type_: Any) -> str:
+    noun, limits = _noun(bare(type_)), _limits(type_)
+    if noun.startswith(("one of", "true")):
+        return f"values, each {noun}"
+    head, of, rest = noun.partition(" of ")
+    # In brackets: what follows them is said of the whole.
+    return f"{head}s{of}{rest}" + (f" (each {limits})" if limits else "")

@@ -60,6 +60,11 @@ class Bus:
         self.refused = 0
         """Events that were none, and were left out."""
 
+    def adapt(self, labels: Mapping[str, str], hook: Hook | None) -> None:
+        """Give events other labels, and have another hook change them, from now on."""
+        self._labels, self._hook = dict(labels), hook
+        self._tails = {}
+
     def emit(self, event: Event) -> None:
         """Take an event: it is written down soon, and sent to all sinks that want it. From any thread; never raises."""
         try:

@@ -8,24 +8,16 @@ from typing import Any
 
 from agentd.config import SinkKeys
 from agentd.errors import described
-from agentd.events.bounded import Bounded, guarded, why
+from agentd.events.attempts import FIRST_WAIT, LONGEST_WAIT, Attempts
+from agentd.events.bounded import Bounded, guarded
 from agentd.events.condense import Condenser
 from agentd.events.dead import DeadLetters
 from agentd.events.envelope import Event, Record
 from agentd.events.wanted import wants
-from agentd.plugin import Reject, Retry, Sink
-from agentd.resilience import Backoff, CircuitBreaker, RateLimiter
-from agentd.status import SinkState, SinkStatus
+from agentd.metrics.spending import on_behalf_of
+from agentd.plugin import Sink
+from agentd.status import SinkStatus
 from agentd.store.journal import Journal
-
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-"""Seconds before a failed batch is tried again: at most, the first time and any time."""
-
-FAILURES = 5
-"""Failures in a row after which a sink is left alone for a while."""
-
-OPEN, LONGEST_OPEN = 5.0, 120.0
-"""Seconds for which it is: at first, and at last."""
 
 
 class Delivery:
@@ -42,29 +34,23 @@ class Delivery:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = sink.context.name
-        self.sent = self.retried = self.rejected = self.dropped = 0
-        self.error = ""
+        self.dropped = 0
         self._sink = sink
         self._keys = keys
         self._journal = journal
         self._plugin = plugin
-        self._emit = emit
         self._now = now
         self._wanted = wants(keys.events, keys.sources, self.name)
         self._condenser = self._new_condenser()
-        self._limiter = RateLimiter(keys.rate_limit, now()) if keys.rate_limit else None
-        self._breaker = CircuitBreaker(FAILURES, OPEN, LONGEST_OPEN)
-        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
-        self.started = False
-        self._connected: bool | None = None
         self._at = 0
         self._oldest = 0.0
         self._progress = now()
         self._busy = False
         self._jump: int | None = None
         self._replaying = False
-        self._calls = Bounded(keys.timeout)
-        self._dead = DeadLetters(sink, journal, self._calls)
+        calls = Bounded(keys.timeout)
+        self._attempts = Attempts(sink, keys, calls, emit, now)
+        self._dead = DeadLetters(sink, journal, calls)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -76,7 +62,9 @@ class Delivery:
             self._journal.move(self.name, cursor)
         self._at = cursor
         self._journal.watch(self.name, self._wanted)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name=self.name, context=on_behalf_of(self.name)
+        )
 
     async def stop(self, within: float) -> None:
         """End; what was not delivered is so after the next start."""
@@ -96,12 +84,13 @@ class Delivery:
         if failure is not None:
             self._sink.log.warning("cannot open anew: %s", described(failure))
 
-    def skip(self) -> int:
-        """Give up all that waits, and go on with what comes; return how many events that are, wanted or not."""
-        waiting = max(0, self._journal.last - self._got)
-        self._go(self._journal.last)
-        self.dropped += waiting
-        return waiting
+    async def skip(self) -> int:
+        """Give up all that waits, and go on with what comes; return how many events that are of those it wants."""
+        got, last = self._got, self._journal.last
+        self._go(last)
+        lost = await self._journal.count(got, last, self._wanted)
+        self.dropped += lost
+        return lost
 
     def rewind(self, seq: int) -> None:
         """Deliver again all behind a number; one that the sink has not got to yet changes nothing."""
@@ -114,34 +103,28 @@ class Delivery:
 
     def status(self, dead_letters: int = 0) -> SinkStatus:
         """Return how it is now."""
-        now = self._now()
         waits = self._busy or (not self.started and self._oldest > 0)
-        state: SinkState = "starting"
-        if self._task is None or self._task.done():
-            state = "stopped"
-        elif self._breaker.state(now) != "closed":
-            state = "open" if self._breaker.state(now) == "open" else "half open"
-        elif self.error:
-            state = "retrying"
-        elif self.started:
-            state = "connected"
+        attempts, lag = self._attempts, self._journal.last - self._at
         return SinkStatus(
             sink=self.name,
             plugin=self._plugin,
-            state=state,
+            state="stopped" if self._task is None or self._task.done() else attempts.state,
             healthy=self.healthy,
             cursor=self._got,
-            lag_events=max(0, self._journal.last - self._at)
-            if not self._busy
-            else max(1, self._journal.last - self._at),
+            lag_events=max(1 if self._busy else 0, lag),
             lag_seconds=max(0.0, time.time() - self._oldest) if waits and self._oldest else 0.0,
-            sent=self.sent,
-            retried=self.retried,
-            rejected=self.rejected,
+            sent=attempts.sent,
+            retried=attempts.retried,
+            rejected=attempts.rejected,
             dropped=self.dropped,
             dead_letters=dead_letters,
-            error=self.error,
+            error=attempts.error,
         )
+
+    @property
+    def started(self) -> bool:
+        """Whether its sink has started."""
+        return self._attempts.started
 
     @property
     def _got(self) -> int:
@@ -155,20 +138,14 @@ class Delivery:
         return not waits or self._now() - self._progress <= self._keys.unhealthy_after
 
     async def _run(self) -> None:
-        while not self.started:
-            try:
-                await self._calls.call(self._sink.start())
-            except Exception as error:  # noqa: BLE001  # a plugin's failure is its own
-                await self._look()
-                await self._failed(why(error), None, 0)
-            else:
-                self.started = True
-                self._succeeded()
+        while (wait := await self._attempts.start()) is not None:
+            await self._look()
+            await self._sleep(wait)
         while True:
             try:
                 if self._replaying:
                     self._replaying = False
-                    self.sent += await self._dead.replay(self._keys.batch.events)
+                    self._attempts.sent += await self._dead.replay(self._keys.batch.events)
                 records, reached = await self._next()
                 if records:
                     await self._deliver(records)
@@ -238,86 +215,27 @@ class Delivery:
         """Deliver all of these, however long it takes."""
         left = list(records)
         while left and self._jump is None:
-            rejected, reason = await self._attempt(left)
-            if rejected:
-                await self._bury(rejected, reason)
-                left = [record for record in left if record not in rejected]
-
-    async def _attempt(self, left: list[Record]) -> tuple[list[Record], str]:
-        """Send once; take away what has arrived, and return what never will, and why."""
-        now = self._now()
-        if self._breaker.state(now) == "open":
-            await self._sleep(self._breaker.wait(now))
-            return [], ""
-        # After a while of silence one event shows whether the receiver is back.
-        sending = left[:1] if self._breaker.state(now) == "half open" else list(left)
-        if self._limiter is not None and (wait := self._limiter.take(len(sending), now)):
-            await self._sleep(wait)
-        after: float | None = None
-        arrived, rejected, reason, error = len(sending), [], "", ""
-        try:
-            await self._calls.call(self._sink.send(sending))
-        except Retry as retry:
-            arrived, after, error = (
-                min(max(0, retry.accepted), len(sending)),
-                retry.after,
-                str(retry) or "it asks for time",
-            )
-        except Reject as reject:
-            rejected, reason = [record for record in sending if record.sound and record.id in reject.ids], str(reject)
-        except Exception as failure:  # noqa: BLE001  # a plugin's failure is its own
-            arrived, error = 0, why(failure)
-            if broken := [record for record in sending if not record.sound]:  # no receiver would take these
-                arrived, sending, rejected, reason, error = len(broken), broken, broken, "it is no JSON", ""
-        self._count(sending[:arrived], rejected)
-        if not rejected:
-            del left[:arrived]
-        else:
-            gone = set(map(id, sending)) - set(map(id, rejected))
-            left[:] = [record for record in left if id(record) not in gone]
-        if error:
-            await self._failed(error, after, len(sending) - arrived)
-        else:
-            self._succeeded()
-        return rejected, reason
-
-    def _count(self, arrived: Sequence[Record], rejected: Sequence[Record]) -> None:
-        self.sent += len(arrived) - len(rejected)
-        if arrived:
-            self._progress = self._now()
-            if not rejected and self._condenser is None:
-                self._journal.move(self.name, max(arrived[-1].seq, self._got))
-
-    async def _failed(self, error: str, after: float | None, number: int) -> None:
-        self.retried += number
-        self._breaker.failed(self._now())
-        self._say(error)
-        if after is None:
-            after = self._backoff.next()
-        await self._sleep(max(0.0, after))
-
-    def _succeeded(self) -> None:
-        self._breaker.succeeded()
-        self._backoff.reset()
-        self._say("")
-
-    def _say(self, error: str) -> None:
-        """Tell the log and the journal of a sink that is lost, and found again: once each."""
-        connected = not error
-        if connected != self._connected:
-            if connected and self._connected is not None:
-                self._sink.log.warning("works again")
-            elif error:
-                self._sink.log.error("cannot deliver: %s; tried again until it works", error.rstrip("."))
-            payload = {"plugin": self.name} if connected else {"plugin": self.name, "error": error}
-            kind = "sink.connected" if connected else "sink.disconnected"
-            self._emit(Event(type=kind, source=self.name, payload=payload))
-            self._connected = connected
-        self.error = error
+            sending, wait = self._attempts.portion(left)
+            if wait:
+                await self._sleep(wait)
+            if not sending:
+                continue
+            outcome = await self._attempts.send(sending)
+            if outcome.arrived or outcome.rejected:
+                self._progress = self._now()
+            if outcome.rejected:
+                await self._bury(outcome.rejected, outcome.reason)
+                gone = set(map(id, (*outcome.arrived, *outcome.rejected)))
+                left = [record for record in left if id(record) not in gone]
+            elif outcome.arrived:
+                if self._condenser is None:
+                    self._journal.move(self.name, max(outcome.arrived[-1].seq, self._got))
+                del left[: len(outcome.arrived)]
+            if outcome.wait is not None:
+                await self._sleep(outcome.wait)
 
     async def _bury(self, rejected: Sequence[Record], reason: str) -> None:
         """Set aside what the receiver will never accept; wait until that is written down."""
-        self.rejected += len(rejected)
         while self._jump is None and not await self._dead.bury(rejected, reason):
             await self._sleep(FIRST_WAIT)
 

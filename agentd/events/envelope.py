@@ -129,8 +129,11 @@ def check_given(event: Event) -> None:
 
 
 def as_json(field: str, value: object) -> bytes:
-    """Return the JSON of a payload or a meta, on one line. Raises ``EventError`` where it is no object that all who read
-    the event can read, and ``TypeError`` where it has something that is no JSON."""
+    """Return the JSON of a payload or a meta, on one line.
+
+    Raises ``EventError`` where it is no object that all who read the event can read, and ``TypeError`` where it has
+    something that is no JSON.
+    """
     json = _encode(value)
     if type(value) is dict and PLAIN.issuperset(map(type, value.values())):
         return json  # as most are: nothing within it could be wrong

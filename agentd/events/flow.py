@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 WATCH_EVERY = 5.0
 """Seconds between two looks at what was lost, to say so."""
 
+STOP_WITHIN = 0.4
+"""Seconds that a sink gets to stop while the agent runs on."""
+
 READ = 1000
 """Events that a plugin is shown at once."""
 
@@ -105,6 +108,11 @@ class Flow:
             self.deliveries[delivery.name] = delivery
             delivery.start()
 
+    async def retire(self, sinks: Iterable[str]) -> None:
+        """Stop the deliveries to some sinks, given by their names; their places in the journal are kept."""
+        gone = [self.deliveries.pop(name) for name in sinks if name in self.deliveries]
+        await asyncio.gather(*(delivery.stop(STOP_WITHIN) for delivery in gone))
+
     async def close(self, within: float) -> None:
         """Stop all deliveries, write down what there is, and let the state directory go."""
         await asyncio.gather(*(delivery.stop(within) for delivery in self.deliveries.values()))
@@ -115,6 +123,12 @@ class Flow:
             await self._journal.close(within)
         if self._lock is not None:
             database.unlock(self._lock)
+
+    def adapt(self, labels: Mapping[str, str], hook: Hook | None) -> None:
+        """Give events other labels, and have another hook change them, from now on."""
+        self._labels, self._hook = labels, hook
+        if self._bus is not None:
+            self._bus.adapt(labels, hook)
 
     async def reopen(self) -> None:
         """Let every sink open its files anew."""
@@ -166,7 +180,7 @@ class Flow:
             last=journal.last,
             size_bytes=journal.size,
             dropped=journal.dropped,
-            broken=journal.broken,
+            damaged=journal.damaged,
             error=journal.problem,
         )
 

@@ -22,7 +22,7 @@ class EventMetrics:
         "agentd_journal_events_dropped_total",
         "Events lost because too much waited to be written down, so that memory was full.",
     )
-    broken = counter("agentd_journal_events_broken_total", "Events found damaged in the journal, and left out.")
+    damaged = counter("agentd_journal_events_damaged_total", "Events found damaged in the journal, and left out.")
     size = gauge("agentd_journal_size_bytes", "Room that events take in the journal's file, in bytes.")
     writable = gauge("agentd_journal_writable", "Whether events can be written down now (1) or wait in memory (0).")
     commits = Metric(
@@ -42,7 +42,7 @@ class EventMetrics:
         gauge("agentd_sink_healthy", "Whether a sink delivers in the time that it may take (1) or not (0).", PLUGIN),
     )
 
-    journal = (taken, refused, dropped, broken, size, writable)
+    journal = (taken, refused, dropped, damaged, size, writable)
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
@@ -89,7 +89,7 @@ class EventMetrics:
         ]
         return self._layout.fill(
             [
-                *(float(flow.journal.taken), float(flow.bus.refused), float(journal.dropped), float(journal.broken)),
+                *(float(flow.journal.taken), float(flow.bus.refused), float(journal.dropped), float(journal.damaged)),
                 *(float(journal.size_bytes), float(not journal.error)),
                 commits,
                 *(value for column in zip(*rows, strict=True) for value in column),

@@ -78,26 +78,32 @@ class Gatherer:
         self._order: list[Slot] = []
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
-        self._schedules: set[asyncio.Task[None]] = set()
+        self._schedules: dict[Slot, asyncio.Task[None]] = {}
         self._own: dict[tuple[str, ...], tuple[dict[str, list[Labels]], Layout]] = {}  # by who was asked
         self._united: dict[tuple[Layout, ...], Layout] = {}  # of answers in which no two families have one name
         self._named: set[tuple[str, str]] = set()
 
-    def start(self, slots: Iterable[Slot]) -> None:
-        """Take these collectors, and begin the schedules of those that have an interval."""
+    def take(self, slots: Iterable[Slot]) -> None:
+        """Let these be the collectors, and begin the schedules of those that have an interval; those that were there
+        before go on. Whoever takes one away stops it.
+        """
         self.slots = {slot.name: slot for slot in slots}
         # Those that wait for a network begin first, and go on while others are asked here. Workers come last: they
         # would take turns with this thread, and cost more by that than they gain.
         self._order = sorted(self.slots.values(), key=_turn)
-        for slot in self.slots.values():
-            if slot.interval is not None:
-                self._schedules.add(asyncio.get_running_loop().create_task(self._schedule(slot, slot.interval)))
+        scheduled = {slot: slot.interval for slot in self.slots.values() if slot.interval is not None}
+        for slot in self._schedules.keys() - scheduled.keys():
+            self._schedules.pop(slot).cancel()
+        for slot, interval in scheduled.items():
+            if slot not in self._schedules:
+                self._schedules[slot] = asyncio.get_running_loop().create_task(self._schedule(slot, interval))
 
     async def stop(self) -> None:
         """End schedules and runs."""
-        for task in self._schedules:
+        schedules = self._schedules.values()
+        for task in schedules:
             task.cancel()
-        await asyncio.gather(*self._schedules, *(slot.stop() for slot in self.slots.values()), return_exceptions=True)
+        await asyncio.gather(*schedules, *(slot.stop() for slot in self.slots.values()), return_exceptions=True)
         self._schedules.clear()
 
     async def gather(
@@ -179,25 +185,23 @@ class Gatherer:
     async def _outcomes(self, slots: Sequence[Slot], deadline: float) -> list[tuple[Slot, Outcome | None]]:
         begun = time.monotonic()
         due = begun + deadline
-        waiting: dict[str, asyncio.Future[None]] = {}
+        waiting: dict[Slot, asyncio.Future[None]] = {}
         turn = begun
         asked = self._order if len(slots) == len(self._order) else sorted(slots, key=_turn)
         for slot in asked:
             if slot.interval is None:
                 settled = slot.begin(due)
                 if settled is not None:
-                    waiting[slot.name] = settled
+                    waiting[slot] = settled
                 elif time.monotonic() - turn > SLICE:
                     await asyncio.sleep(0)
                     turn = time.monotonic()
         if waiting:
             await asyncio.wait(waiting.values(), timeout=max(0.0, due - time.monotonic()))
-        missing = {name for name, settled in waiting.items() if not settled.done()}
-        for name in waiting.keys() - missing:
-            self.slots[name].came()
-        return [
-            (slot, slot.miss(time.monotonic() - begun) if slot.name in missing else self._shown(slot)) for slot in slots
-        ]
+        missing = {slot for slot, settled in waiting.items() if not settled.done()}
+        for slot in waiting.keys() - missing:
+            slot.came()
+        return [(slot, slot.miss(time.monotonic() - begun) if slot in missing else self._shown(slot)) for slot in slots]
 
     def _shown(self, slot: Slot) -> Outcome | None:
         if slot.interval is None or slot.good is None:
@@ -236,10 +240,10 @@ class Gatherer:
         }
 
     async def _schedule(self, slot: Slot, interval: float) -> None:
+        if slot.last is None:
+            slot.begin(time.monotonic() + slot.timeout)
         # All hosts of a fleet start together after a power cut: the first wait spreads them over the interval.
-        wait = random.uniform(0, interval)
+        await asyncio.sleep(random.uniform(0, interval))
         while True:
-            due = time.monotonic() + slot.timeout
-            slot.begin(due)
-            await asyncio.sleep(wait)
-            wait = interval
+            slot.begin(time.monotonic() + slot.timeout)
+            await asyncio.sleep(interval)

@@ -14,6 +14,7 @@ from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
+from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData, Refused
 
@@ -71,6 +72,7 @@ class Slot:
         threaded: bool | None = None,
         transform: Transform | None = None,
         tell: Tell | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.collector = collector
         self.name = name
@@ -94,10 +96,12 @@ class Slot:
         self.inline = not asynchronous and not self.threaded
         """Whether a collection is done at once, on the event loop, as a rule: a plain ``collect`` may return something
         to await where it finds that it has to wait."""
-        self._transform = transform
+        self.transform = transform
+        """Changes what a collection brought, before it is checked."""
         self._tell = tell
+        self._spending = spending or Spending()
         self._failed = False
-        self._transformed = Admission(max_series)
+        self.transformed = Admission(max_series)
         self._task: asyncio.Task[Admitted] | None = None
         self._begun = 0.0
         self._settled: asyncio.Future[None] | None = None
@@ -120,6 +124,8 @@ class Slot:
             if context.deadline is not None:  # the run may go on for whoever can wait longest
                 context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
             return self._settled
+        if self._stopping:
+            return None
         self._begun = self._now()
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
         try:
@@ -135,7 +141,15 @@ class Slot:
             self._fail(error)
         else:
             self._accept(*result)
+        if self.last is not None:
+            self._spending.ran(self.key, self.last.duration)
         return None
+
+    async def first(self) -> None:
+        """Run once, and wait for the end of it, or its timeout."""
+        settled = self.begin(self._now() + self.timeout)
+        if settled is not None:
+            await settled
 
     def miss(self, waited: float) -> Outcome:
         """Return the outcome for a reader whose own deadline came before the run ended, and count it."""
@@ -161,13 +175,13 @@ class Slot:
     def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        self._task = loop.create_task(run, name=self.key)
+        self._task = loop.create_task(run, name=self.key, context=on_behalf_of(self.key))
         self._task.add_done_callback(self._ended)
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
     async def _in_thread(self) -> Admitted:
-        answer = await self._workers.run(self._collect)
+        answer = await self._workers.run(self._spending.working(self.key, self._collect))
         return answer if isinstance(answer, tuple) else await self._admit(answer)
 
     def _collect(self) -> Admitted | Awaitable[Any]:
@@ -221,9 +235,9 @@ class Slot:
         self._settled = None
 
     def _accept(self, frame: Frame, rejections: list[Rejection]) -> None:
-        if self._transform is not None:
+        if self.transform is not None:
             try:
-                frame, more = self._transformed.admit(self._transform(self.key, list(frame)))
+                frame, more = self.transformed.admit(self.transform(self.key, list(frame)))
             except ENDS as error:
                 self._fail(error)
                 return

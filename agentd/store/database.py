@@ -59,7 +59,7 @@ class UnusableError(Exception):
 
 
 def damaged(error: Exception) -> bool:
-    """Say whether an error says that the file itself is broken, rather than the disk full or not to be written to."""
+    """Say whether an error says that the file itself is damaged, rather than the disk full or not to be written to."""
     if isinstance(error, UnicodeDecodeError):
         return True
     return code(error) in DAMAGED or "no such table" in str(error) or "no such column" in str(error)
@@ -232,7 +232,7 @@ def _prepare(connection: sqlite3.Connection, log_size: int) -> None:
     except sqlite3.OperationalError as error:
         if version < len(VERSIONS) or code(error) != sqlite3.SQLITE_FULL:
             raise  # what is there can be read, though, while the disk is full
-    for table in ("events", "cursors", "state", "dead"):  # a file whose first pages are broken says so now
+    for table in ("events", "cursors", "state", "dead"):  # a file whose first pages are damaged says so now
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # the names are these
     connection.execute("SELECT * FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     if not 0 <= highest(connection) <= LAST:

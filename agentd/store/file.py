@@ -1,6 +1,7 @@
 """The journal's file over time: opened, glanced at, set aside where it is of no use, written anew where it is gone."""
 
 import contextlib
+import errno
 import logging
 import sqlite3
 import threading
@@ -12,6 +13,10 @@ from agentd.store import database
 from agentd.store.salvage import Salvaged, salvage
 
 log = logging.getLogger(__name__)
+
+
+REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+"""Codes of SQLite for a file or a directory that may not be written to."""
 
 
 class Aside(NamedTuple):
@@ -90,6 +95,25 @@ class File:
                 contextlib.closing(database.glance(self.path)) as found,
             ):
                 self._found(found)
+
+    def advice(self, error: Exception) -> str:
+        """Return what to do about an error, to stand behind it; nothing where that is not known.
+
+        Others than this machine are told, too: it names no paths.
+        """
+        number = error.errno if isinstance(error, OSError) else None
+        if database.code(error) == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT):
+            what = "make room on the disk of the state directory"
+        elif database.code(error) in REFUSED or number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            what = "let the agent's user write to the state directory"
+        elif database.code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            what = "end the program that has the journal open"
+        else:
+            return ""
+        with contextlib.suppress(OSError):
+            if self.moved:
+                what += ", for the whole journal: it was removed or replaced, and is written anew"
+        return f"; {what}"
 
     def close(self) -> None:
         """Close the connection, if there is one."""

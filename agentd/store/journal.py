@@ -182,6 +182,10 @@ class Journal:
         """Return the last wanted events below a number (or of all), the newest first; as ``read`` otherwise."""
         return await self._reader.search(before if before is not None else 1 << 62, wanted, events)
 
+    async def count(self, after: int, until: int, wanted: Wanted) -> int:
+        """Return how many wanted events there are behind a number, up to another, as far as they can be read now."""
+        return await self._reader.count(after, until, wanted)
+
     def cursor(self, sink: str) -> int | None:
         """Return the number up to which a sink has got its events; None for one that is new."""
         return self._cursors.get(sink)
@@ -216,9 +220,9 @@ class Journal:
         return self._writer.dropped
 
     @property
-    def broken(self) -> int:
+    def damaged(self) -> int:
         """Events that were found damaged when they were read, and left out."""
-        return self._reader.broken
+        return self._reader.damaged
 
     @property
     def size(self) -> int:

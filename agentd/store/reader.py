@@ -51,7 +51,7 @@ class Reader:
     """Reads what the writer has written, and what waits in its memory while the disk refuses."""
 
     def __init__(self, writer: Writer) -> None:
-        self.broken = 0
+        self.damaged = 0
         """Events that were found damaged, and left out."""
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, "agentd-journal-reader")
@@ -97,6 +97,22 @@ class Reader:
             return self._chosen(before, rows(), wanted, events, PAGE)._replace(written=max(times, default=inf))
 
         return await self._in_thread(lambda: self._with_connection(ask, Found([], before)))
+
+    async def count(self, after: int, until: int, wanted: Wanted) -> int:
+        """Return how many wanted events there are behind a number, up to another; see ``Journal.count``."""
+
+        def ask(connection: sqlite3.Connection) -> tuple[int, int]:
+            query = "SELECT seq, type, source FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+            rows = connection.execute(query, (after, until, FETCH)).fetchall()
+            # Of a damaged row, anything may be anything.
+            return rows[-1][0] if rows else until, sum(wanted(str(type_), str(source)) for _, type_, source in rows)
+
+        waiting = [(seq, wanted(type_, source)) for seq, type_, source, _ in self._writer.waiting() if seq <= until]
+        total, written = 0, self._writer.durable
+        while after < until:
+            after, number = await self._in_thread(lambda: self._with_connection(ask, (until, 0)))
+            total += number
+        return total + sum(seq > written and it for seq, it in waiting)
 
     async def dead(self, sink: str, after: int, events: int) -> list[DeadLetter]:
         """Return dead letters of a sink behind a number, the oldest first."""
@@ -160,7 +176,7 @@ class Reader:
         records: list[Record] = []
         for seq, type_, source, data, crc in rows:
             if not salvage.sound(seq, type_, source, data, crc):
-                self.broken += 1
+                self.damaged += 1
                 if seq > self._writer.durable:  # no number of an event: what lies behind it must not be passed over
                     continue
             elif wanted is None or wanted(type_, source):

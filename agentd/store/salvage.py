@@ -93,7 +93,7 @@ def salvage(path: Path) -> Salvaged:
 
 
 def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    # From both ends, the newest first: a broken page hides what lies behind it, not what lies before.
+    # From both ends, the newest first: a damaged page hides what lies behind it, not what lies before.
     left = LARGEST
     for direction in ("DESC", "ASC"):
         by = ", ".join(f"{column} {direction}" for column in columns[: KEYS[table]])

@@ -299,9 +299,9 @@ class Writer:
         self._tell([(job, error) for job in jobs])
 
     def _complain(self, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}{self.file.advice(error)}"
         if text != self.problem:
-            log.error("journal: nothing can be written down: %s; events wait in memory, and it is tried again", error)
+            log.error("journal: nothing can be written down: %s; events wait in memory, and it is tried again", text)
         with self._ready:
             self.problem = text
 

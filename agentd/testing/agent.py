@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -76,8 +77,16 @@ class AgentProcess:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback that nobody has, below those that the kernel gives to outgoing connections.
+
+    One of those could be given away before a server has it, or while the server is away: to somebody who looks whether
+    it is back, who would then be connected with himself.
+    """
+    for port in random.sample(range(20000, 32000), 1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port between 20000 and 32000")

@@ -7,6 +7,8 @@ import socket
 import struct
 from typing import Literal
 
+from agentd.testing.agent import free_port
+
 Mode = Literal["pass", "refuse", "delay", "reset", "swallow", "cut"]
 
 MODES: tuple[Mode, ...] = ("pass", "refuse", "delay", "reset", "swallow", "cut")
@@ -20,7 +22,7 @@ class Proxy:
     """Passes on what comes to ``port``, as the present mode says."""
 
     def __init__(self, target: tuple[str, int], *, seed: int = 0) -> None:
-        self.port = 0
+        self.port = free_port()
         self.mode: Mode = "pass"
         self._target = target
         self._random = random.Random(seed)
@@ -29,10 +31,9 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
-        """Begin to listen, on the port that it had before where it had one."""
+        """Begin to listen, on the port that it had before."""
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Listen no more, and end all connections."""

@@ -10,9 +10,9 @@ from agentd.status import SinkStatus
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
 Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
-_AGO = r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+"
+AGO = r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+"
 Moment = Annotated[
-    str, msgspec.Meta(pattern=rf"^([0-9]{{1,12}}(\.[0-9]{{1,9}})?|{_AGO})?$", examples=["10m", "1790000000.5"])
+    str, msgspec.Meta(pattern=rf"^([0-9]{{1,12}}(\.[0-9]{{1,9}})?|{AGO})?$", examples=["10m", "1790000000.5"])
 ]
 
 
@@ -57,7 +57,7 @@ class Replaying(msgspec.Struct):
 
 
 class Skipped(msgspec.Struct):
-    """How many events a sink will not get."""
+    """How many events a sink will not get that it wants."""
 
     skipped: Number
 
@@ -69,6 +69,7 @@ class Problem(msgspec.Struct):
 
 
 _WRONG = Answer(400, "Something in the request is not right; unknown parameters are refused, too.", Problem)
+_NO_SINK = Answer(404, "There is no such sink; the answer names those that there are.", Problem)
 _UNWRITTEN = Answer(503, "Nothing can be written down now; the header Retry-After says when to come again.", Problem)
 _TOO_LARGE = Answer(413, "The body is larger than 1 MiB.", Problem)
 _LIMIT = Parameter(
@@ -106,10 +107,10 @@ TAKEN = (Answer(201, "All are written down.", Taken), _WRONG, _TOO_LARGE, _UNWRI
 SINKS = (Answer(200, "Each sink.", list[SinkStatus]), _WRONG)
 OF_SINK = (_SINK,)
 LETTERS_OF_SINK = (_SINK, Parameter("after", Number, "The number of the letter behind which to begin."), _LIMIT)
-LETTERS = (Answer(200, "Its dead letters, the oldest first.", list[Letter]), _WRONG)
+LETTERS = (Answer(200, "Its dead letters, the oldest first.", list[Letter]), _WRONG, _NO_SINK)
 REPLAY_OF_SINK = (
     _SINK,
     Parameter("after", Number, "The number behind which to deliver all events; left out, the dead letters."),
 )
-REPLAYING = (Answer(200, "It begins.", Replaying), _WRONG)
-SKIPPED = (Answer(200, "It goes on with what happens from now on.", Skipped), _WRONG)
+REPLAYING = (Answer(200, "It begins.", Replaying), _WRONG, _NO_SINK)
+SKIPPED = (Answer(200, "It goes on with what happens from now on.", Skipped), _WRONG, _NO_SINK)

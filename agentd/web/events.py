@@ -42,6 +42,14 @@ JSON = "application/json"
 class Refused(Exception):
     """A request that cannot be answered as it is; the text says what would be right."""
 
+    status = 400
+
+
+class Missing(Refused):
+    """A request for something that there is not."""
+
+    status = 404
+
 
 def routes(flow: Flow) -> list[Route]:
     """Return the routes of events and sinks."""
@@ -214,13 +222,13 @@ class _Sinks:
 
     async def skip(self, request: web.BaseRequest) -> web.StreamResponse:
         _Query(request.query).end()
-        return _answer({"skipped": self._flow.deliveries[self._named(request)].skip()})
+        return _answer({"skipped": await self._flow.deliveries[self._named(request)].skip()})
 
     def _named(self, request: web.BaseRequest) -> str:
         name = f"sinks.{request['name'].removeprefix('sinks.')}"
         if name not in self._flow.deliveries:
             known = ", ".join(self._flow.deliveries) or "none"
-            raise Refused(f"there is no sink {name[:100]}; there are: {known}")
+            raise Missing(f"there is no sink {name[:100]}; there are: {known}")
         return name
 
 
@@ -324,7 +332,7 @@ def _told(
         try:
             return await handler(request)
         except Refused as error:
-            return _error(400, str(error))
+            return _error(error.status, str(error))
         except web.HTTPRequestEntityTooLarge:
             return _error(413, f"at most {request._client_max_size >> 10} KiB at once")  # noqa: SLF001  # no other way
 

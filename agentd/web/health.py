@@ -25,6 +25,8 @@ def routes(status: Callable[[], Status]) -> list[Route]:
             for sink in now.sinks
             if not sink.healthy
         ]
+        if now.degraded:
+            bad.append(f"degraded: the configuration has errors, the last that had none is used: {now.config_error}\n")
         return web.Response(status=503 if bad else 200, text="".join(bad) or "ok\n")
 
     async def show(_request: web.BaseRequest, _principal: Principal) -> web.Response:
@@ -33,8 +35,8 @@ def routes(status: Callable[[], Status]) -> list[Route]:
     tags = ("agent",)
     live = (Answer(200, "It answers.", str, "text/plain"),)
     ready = (
-        Answer(200, "It is ready, and every sink delivers.", str, "text/plain"),
-        Answer(503, "It is not ready, or a sink has not delivered for long; the text says which.", str, "text/plain"),
+        Answer(200, "It is ready: every sink delivers, and the configuration is that of the files.", str, "text/plain"),
+        Answer(503, "It is not; the text says why.", str, "text/plain"),
     )
     told = (Answer(200, "How it is.", Status),)
     return [

@@ -7,9 +7,11 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from agentd.config import Listener, parse_address
+from agentd.web.handed import Handed
 from agentd.web.peers import is_loopback
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class Listening:
     listener: Listener | None
     """None for the Unix socket."""
     tls: bool = False
-    server: asyncio.Server | None = None
+    servers: list[asyncio.Server] = field(default_factory=list)
     bound: list[tuple[str, int]] = field(default_factory=list)
     """Where it really listens: where port 0 was asked for, at the port that was free."""
 
@@ -49,9 +51,10 @@ Protocols = Callable[[Listening], asyncio.BaseProtocol]
 class Listeners:
     """All that are open."""
 
-    def __init__(self, protocols: Protocols) -> None:
+    def __init__(self, protocols: Protocols, handed: Handed | None = None) -> None:
         self.open: list[Listening] = []
         self._protocols = protocols
+        self._handed = Handed() if handed is None else handed
         self._local: Listening | None = None
         self._path: Path | None = None
 
@@ -99,9 +102,8 @@ class Listeners:
         try:
             _clear(path)
             loop = asyncio.get_running_loop()
-            listening.server = await loop.create_unix_server(
-                lambda: self._protocols(listening), str(path), backlog=BACKLOG
-            )
+            server = await loop.create_unix_server(lambda: self._protocols(listening), str(path), backlog=BACKLOG)
+            listening.servers = [server]
             self._local, self._path = listening, path
             os.chmod(path, 0o660)
         except OSError as error:
@@ -139,9 +141,10 @@ class Listeners:
             return
         host, port = parse_address(listening.listener.address)
         shown = spelled((host, port))
-        loop = asyncio.get_running_loop()
+        make = partial(asyncio.get_running_loop().create_server, lambda: self._protocols(listening), backlog=BACKLOG)
         try:
-            server = await loop.create_server(lambda: self._protocols(listening), host or None, port, backlog=BACKLOG)
+            handed = [await make(sock=each) for each in self._handed.take(host, port)]
+            listening.servers = handed or [await make(host or None, port)]
         except UnicodeError as error:  # as a host's name it cannot be looked up
             raise ListenError(f"cannot listen on {shown}: {host!r} is no name of a host") from error
         except OSError as error:
@@ -152,8 +155,7 @@ class Listeners:
             problem = ListenError(f"cannot listen on {shown}: {reason}{advice}")
             problem.taken = error.errno == errno.EADDRINUSE
             raise problem from error
-        listening.server = server
-        listening.bound = [each.getsockname()[:2] for each in server.sockets]
+        listening.bound = [each.getsockname()[:2] for server in listening.servers for each in server.sockets]
 
 
 def spelled(address: tuple[str, int]) -> str:
@@ -168,9 +170,9 @@ def _port(listening: Listening) -> set[int]:
 
 def _close(listenings: Iterable[Listening]) -> None:
     for listening in listenings:
-        if listening.server is not None:
-            listening.server.close()
-            listening.server = None
+        for server in listening.servers:
+            server.close()
+        listening.servers = []
 
 
 def _clear(path: Path) -> None:

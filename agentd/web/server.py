@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -16,6 +17,7 @@ from agentd.metrics.frame import Frame
 from agentd.routes import Principal, Route
 from agentd.web import connections
 from agentd.web.connections import SENDING, Connection, Connections
+from agentd.web.handed import Handed
 from agentd.web.listeners import ListenError, Listeners, Listening, spelled
 from agentd.web.principals import Asking, Principals, admits
 from agentd.web.requests import below, malformed, preflight
@@ -44,7 +46,11 @@ class WebServer:
         unix_socket: Path | None = None,
         tokens: Tokens | None = None,
         in_worker: InWorker = asyncio.to_thread,
+        *,
+        handed: Handed | None = None,
+        sections: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``sections``: by path, the section of the configuration by which somebody answers there."""
         self._settings = WebSettings() if settings is None else settings
         self._unix_socket = unix_socket
         self._in_worker = in_worker
@@ -53,6 +59,8 @@ class WebServer:
         self._certificates = Certificates()
         self._connections: Connections | None = None
         self._listeners: Listeners | None = None
+        self._handed = Handed() if handed is None else handed
+        self._sections = sections
         self._table = Table(())
         self._shown: dict[asyncio.Transport, str] = {}  # what the requests under way have shown
 
@@ -92,11 +100,13 @@ class WebServer:
     async def start(self) -> None:
         """Begin to listen. Raises ``ListenError`` in one clear line."""
         self._connections = Connections(self._handle, self._certificates)
-        self._listeners = Listeners(self._connections.protocol)
+        self._listeners = Listeners(self._connections.protocol, self._handed)
         asyncio.get_running_loop().set_exception_handler(self._connections.complain)
         try:
             self._certificates.take(await self._loaded(self._settings))
             await self._listen(self._settings)
+            for address in self._handed.left():
+                log.warning("systemd has opened %s, which [web] listen does not name: nobody answers there", address)
             if self._unix_socket is not None:
                 await self._listeners.listen_locally(self._unix_socket)
         except ListenError:
@@ -251,7 +261,7 @@ class WebServer:
             if methods:
                 allowed = ", ".join(sorted(methods))
                 return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
-            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
+            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}{self._advice(path)}\n")
         if not admits(asking.principal, route):
             return self._forbidden(asking, asking.principal, route, listener)
         if parts:
@@ -266,6 +276,15 @@ class WebServer:
             return await self._handled(request, route, asking.principal)
         finally:
             del self._shown[transport]
+
+    def _advice(self, path: str | None) -> str:
+        """Return what to do about a path at which a plugin would answer if it ran; nothing for any other."""
+        for root, section in self._sections.items():
+            if f"{path}/".startswith(f"{root}/") and not any(each.path.startswith(root) for each in self.routes):
+                return (
+                    f": that takes [{section}] in the configuration. If it is there, `agentd status` says what is wrong"
+                )
+        return ""
 
     async def _handled(self, request: web.BaseRequest, route: Route, principal: Principal) -> web.StreamResponse:
         try:

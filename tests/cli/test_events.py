@@ -135,7 +135,7 @@ def test_follow_shows_the_last_and_what_comes(story, following):
     emit(story, "story.new", "a=b")
     assert "a=b" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
 
@@ -144,7 +144,7 @@ def test_follow_ends_when_nobody_reads(story, following):
     process = following(story, "--type", "story.*")
     assert "story.told" in process.stdout.readline()
     process.stdout.close()
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert process.stderr.read() == ""
 
 
@@ -169,7 +169,7 @@ def test_follow_over_a_restart(start_here, following, journal):
     assert types == expected if not journal else [t for t in types if t != "agent.stopping"] == expected[::2]
     assert len({event["id"] for event in seen}) == len(seen)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
 
 
 def test_colours_are_for_terminals(story):
@@ -177,7 +177,7 @@ def test_colours_are_for_terminals(story):
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         master, slave = pty.openpty()
         command = [sys.executable, "-m", "agentd", "events", "--limit", "1", "--type", "story.*"]
-        subprocess.run(command, env={**story.environment, **environment}, stdout=slave, check=True, timeout=30)
+        subprocess.run(command, env={**story.environment, **environment}, stdout=slave, check=True, timeout=60)
         os.close(slave)
         shown = os.read(master, 65536)
         os.close(master)

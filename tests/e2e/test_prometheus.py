@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 CONFIGURATION = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+global: {{scrape_interval: 2s, scrape_timeout: 2s}}
 scrape_configs:
   - job_name: hosts
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]

@@ -42,12 +42,12 @@ async def test_at_its_end_the_agent_sends_robots_away_with_a_time(tmp_path):
         url = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/r1"
         async with session.ws_connect(url, protocols=["agentd.telemetry.v1"]) as robot:
             await robot.send_json({"type": "hello", "stream_id": "s"})
-            assert (await robot.receive_json(timeout=10))["type"] == "welcome"
+            assert (await robot.receive_json(timeout=60))["type"] == "welcome"
             agent.send(signal.SIGTERM)
-            error = await robot.receive_json(timeout=10)
+            error = await robot.receive_json(timeout=60)
             assert (error["type"], error["reason"], error["fatal"]) == ("error", "restart", True)
             assert 0 <= error["retry_after_ms"] <= 60_000
-            assert (await robot.receive(timeout=10)).data == 1012
+            assert (await robot.receive(timeout=60)).data == 1012
         await agent.stop()
 
 
@@ -68,7 +68,12 @@ def test_metrics_and_events_of_a_robot(start_agent):
         told = json.loads(agent.get("/api/telemetry/robots/r1/metrics").body)
         assert (told["cpu_usage"], told["network"]["latency_ms"]) == (45.2, 12)
     agent.until(lambda: agent.get("/metrics").value("robot_connected", robot="r1", transport="websocket") == 0)
-    events = json.loads(agent.get("/api/v1/events?type=telemetry.*").body)["events"]
+
+    def told():
+        return json.loads(agent.get("/api/v1/events?type=telemetry.*").body)["events"]
+
+    agent.until(lambda: len(told()) >= 2)  # soon after the metrics
+    events = told()
     assert [event["type"] for event in events] == [
         "telemetry.connection_closed",
         "telemetry.connection_established",
@@ -112,7 +117,7 @@ def test_a_fleet_that_comes_speaks_and_vanishes_leaves_nothing(start_agent, tmp_
         )
         try:
             assert fleet.stdout.readline() == b"connected\n"
-            assert sum_of(agent, "robot_connected") == FLEET
+            agent.until(lambda: sum_of(agent, "robot_connected") == FLEET)
             fleet.stdin.write(b"speak\n")
             fleet.stdin.flush()
             assert fleet.stdout.readline() == b"spoken\n"
@@ -167,7 +172,7 @@ def sum_of(agent, name):
 @contextlib.contextmanager
 def robot(port, name):
     """Connect a robot that says what it likes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         lines = [f"GET /api/telemetry/ws/{name} HTTP/1.1", "Host: 127.0.0.1", "Connection: Upgrade"]
         lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
         connection.sendall("\r\n".join([*lines, "", ""]).encode())

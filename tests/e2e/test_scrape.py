@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from agentd.registry import Registry
+from agentd_plugins import PATHS
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OF_PROMETHEUS = (
@@ -26,11 +29,32 @@ class Hanging(Collector[Config]):
     name = "hanging"
 
     def collect(self):
+        print("is asked", flush=True)
         threading.Event().wait()
 
 @hookimpl
 def agentd_collectors():
     return [Hanging]
+'''
+
+GATED = '''
+import time
+from pathlib import Path
+from agentd.plugin import Collector, Config, Family, hookimpl
+
+class Gated(Collector[Config]):
+    """Tells nothing as long as there is a file."""
+
+    name = "gated"
+
+    def collect(self):
+        while Path("closed").exists():
+            time.sleep(0.01)
+        return [Family.gauge("gated", "Told when it was let.", 1.0)]
+
+@hookimpl
+def agentd_collectors():
+    return [Gated]
 '''
 
 SLOW = '''
@@ -171,7 +195,7 @@ def test_scrape_answers_within_its_deadline(start_agent):
     answer = agent.get("/metrics", {"X-Prometheus-Scrape-Timeout-Seconds": "1"})
     took = time.monotonic() - begun
     assert answer.status == 200
-    assert 0.5 < took < 5, "it waits as long as it may, and far less than without the header"
+    assert 0.5 < took < 8, "it waits as long as it may, and far less than without the header"
     assert answer.value("node_scrape_collector_success", collector="hanging") == 0
     assert answer.value("agentd_collector_success", plugin="collectors.hanging") == 0
     assert answer.value("agentd_collector_timeouts_total", plugin="collectors.hanging") >= 1
@@ -182,28 +206,39 @@ def test_scrape_answers_within_its_deadline(start_agent):
 def test_hanging_collector_is_given_up_after_its_timeout(start_agent):
     """Past its own timeout a collector that hangs delays no further scrape, and is not asked again."""
     agent = start_agent("[collectors.hanging]\ntimeout = '200ms'", plugins={"hanging": HANGING})
-    threads = agent.get("/metrics").value("agentd_worker_threads")
     for _ in range(20):
         answer = agent.get("/metrics", {"X-Prometheus-Scrape-Timeout-Seconds": "30"})
         assert answer.value("node_scrape_collector_success", collector="hanging") == 0
-    assert answer.value("agentd_worker_threads") <= threads + 1
+    assert agent.log().count("is asked") == 1
     assert agent.log().count("collectors.hanging") == 1
 
 
 def test_scrapes_beyond_the_limit_get_503(start_agent):
     """When as many scrapes are under way as may be, a further one is refused, and later ones are answered again."""
-    agent = start_agent("[exporters.prometheus]\nmax_requests = 2", plugins={"slow": SLOW})
+    agent = start_agent(
+        "[exporters.prometheus]\nmax_requests = 2\n[collectors.gated]\ntimeout = '1h'", plugins={"gated": GATED}
+    )
+    (agent.folder / "closed").touch()
     statuses = []
-    scrapes = [threading.Thread(target=lambda: statuses.append(agent.get("/metrics").status)) for _ in range(2)]
-    for scrape in scrapes:
-        scrape.start()
-    agent.until(lambda: agent.get("/metrics?collect[]=loadavg").status == 503)
-    refused = agent.get("/metrics?collect[]=loadavg")
-    assert refused.status == 503
-    assert "max_requests" in refused.text
-    assert agent.get("/livez").status == 200
-    for scrape in scrapes:
-        scrape.join()
+
+    def scrape():
+        while (status := agent.get("/metrics", {"X-Prometheus-Scrape-Timeout-Seconds": "120"}).status) == 503:
+            pass  # that which looks whether there is room had taken it
+        statuses.append(status)
+
+    scrapes = [threading.Thread(target=scrape) for _ in range(2)]
+    for each in scrapes:
+        each.start()
+    try:
+        agent.until(lambda: agent.get("/metrics?collect[]=loadavg").status == 503)
+        refused = [agent.get("/metrics?collect[]=loadavg") for _ in range(3)]
+        assert agent.get("/livez").status == 200
+    finally:
+        (agent.folder / "closed").unlink()
+        for each in scrapes:
+            each.join()
+    assert [answer.status for answer in refused] == [503] * 3
+    assert "max_requests" in refused[0].text
     assert statuses == [200, 200]
     answer = agent.get("/metrics")
     assert answer.status == 200
@@ -291,6 +326,20 @@ def test_unknown_paths_are_404(standing_agent, path):
     answer = standing_agent.get(path)
     assert answer.status == 404
     assert answer.text.startswith("there is nothing at /")
+
+
+@pytest.mark.parametrize("path", ["/api/telemetry/info", "/api/telemetry/ws/amr-7"])
+def test_paths_of_robots_where_robots_are_not_configured(standing_agent, path):
+    """They are a 404 that says which section to add."""
+    answer = standing_agent.get(path)
+    assert (answer.status, "[collectors.robots]" in answer.text) == (404, True)
+
+
+@pytest.mark.parametrize("kind_name", PATHS.values())
+def test_sections_of_paths_are_those_of_plugins(kind_name):
+    """Each section that such an answer may name is that of a plugin."""
+    kind, name = kind_name.split(".")
+    assert name in Registry().names(kind)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])

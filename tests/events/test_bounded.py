@@ -15,7 +15,7 @@ async def fails(error):
 
 async def test_what_a_sink_raises():
     """What the sink raises is raised, what would end more than the call as an error that names it."""
-    calls = Bounded(1.0)
+    calls = Bounded(60.0)
     await calls.call(asyncio.sleep(0))
     with pytest.raises(ValueError, match="x"):
         await calls.call(fails(ValueError("x")))

@@ -43,7 +43,7 @@ def plugin(flow, name="collectors.counter"):
 async def take(events, count):
     """Return the numbers up to which it was looked, and the payloads' numbers, until there are so many."""
     reached, found = [], []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < count:
             at, records = await anext(events)
             assert len(records) <= 1000
@@ -96,7 +96,7 @@ async def test_position_and_count_survive_together(opened):
         await one.commit()
         events = one.follow(["test.*"], after=one.state.get("at", 0))
         count = one.state.get("count", 0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while count < 100 * (life + 1):
                 at, records = await anext(events)
                 count += len(records)
@@ -126,7 +126,7 @@ async def test_what_is_not_written_down_is_not_shown(opened, monkeypatch):
     for n in range(1, 4):
         one.emit("test.happened", {"n": n})
     waiting = asyncio.ensure_future(take(events, 3))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not flow.journal.problem:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)

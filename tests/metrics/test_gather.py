@@ -19,7 +19,7 @@ from agentd.metrics.slot import Slot
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Config, Context, NoData
 
-LONG = 20.0
+LONG = 60.0
 """Seconds that nothing in these tests takes: a deadline that must not matter, and the patience of the tests."""
 
 
@@ -67,7 +67,7 @@ async def gatherer_of(hang):
     def make(*collectors, **limits):
         keywords = {"timeout": LONG, "max_series": 100, **limits}
         gatherer = Gatherer()
-        gatherer.start(
+        gatherer.take(
             Slot(each, name=each.context.name.partition(".")[2], workers=workers, **keywords) for each in collectors
         )
         made.append(gatherer)
@@ -167,7 +167,7 @@ async def test_a_reader_gets_the_rest_at_its_deadline(gatherer_of, hang, caplog)
     stuck = Told("stuck", lambda: hang.wait() and tells("a"), blocking=True)
     gatherer = gatherer_of(stuck, Told("good", tells("b")), Told("quick", lambda: tells("c"), blocking=True))
     for count in (1.0, 2.0):
-        snapshot = await gatherer.gather(deadline=0.1)
+        snapshot = await gatherer.gather(deadline=1.0)
         assert {("b",), ("c",)} <= series(snapshot).keys()
         assert about(snapshot, "stuck") == {"node": 0.0, "success": 0.0, "series": 0.0, "timeouts_total": count}
     hang.set()
@@ -179,7 +179,8 @@ async def test_a_reader_gets_the_rest_at_its_deadline(gatherer_of, hang, caplog)
 async def test_one_that_hangs_beyond_its_timeout_delays_nobody_and_recovers(gatherer_of, hang):
     """Once given up it is not waited for any more; when it has come back it is asked again."""
     stuck = Told("stuck", lambda: hang.wait() and tells("a"), blocking=True)
-    gatherer = gatherer_of(stuck, Told("quick", lambda: tells("c"), blocking=True), timeout=0.1)
+    gatherer = gatherer_of(stuck, Told("quick", lambda: tells("c"), blocking=True))
+    gatherer.slots["stuck"].timeout = 0.1
     for _ in range(4):
         snapshot = await asyncio.wait_for(gatherer.gather(deadline=1000), LONG)
         assert ("c",) in series(snapshot)
@@ -274,7 +275,7 @@ async def test_the_last_good_answer_is_shown_for_three_intervals(gatherer_of, mo
     """Meanwhile its failure and its age are told; afterwards its series, and their age, are absent."""
     monkeypatch.setattr(gather_module.random, "uniform", lambda _low, _high: 0.0)  # so the second run comes at once
     answers = [tells("a")]
-    gatherer = gatherer_of(Told("slow", answers.pop), interval=0.5)
+    gatherer = gatherer_of(Told("slow", answers.pop), interval=1.0)
     slot = gatherer.slots["slow"]
     await until(lambda: slot.last is not None and slot.last.status == "failed")
     found = series(await gatherer.gather())
@@ -285,7 +286,7 @@ async def test_the_last_good_answer_is_shown_for_three_intervals(gatherer_of, mo
     while ("a",) in found:
         await asyncio.sleep(0.02)
         found = series(await gatherer.gather())
-    assert time.monotonic() - begun > 1.5
+    assert time.monotonic() - begun > 3.0
     assert ("agentd_collector_age_seconds", "collectors.slow") not in found
     assert found[("agentd_collector_success", "collectors.slow")] == 0.0
 
@@ -299,7 +300,9 @@ async def test_a_schedule_never_queues_behind_itself(gatherer_of, hang):
     assert (stuck.calls, gatherer.slots["stuck"].timeouts) == (1, 1)
     hang.set()
     await until(lambda: stuck.calls > 2)
-    assert ("a",) in series(await gatherer.gather())
+    async with asyncio.timeout(LONG):
+        while ("a",) not in series(await gatherer.gather()):  # noqa: ASYNC110  # a scrape is all that tells
+            await asyncio.sleep(0.005)
 
 
 async def test_stop_ends_schedules(gatherer_of):
@@ -334,7 +337,7 @@ def test_snapshots_of_one_shape_differ_in_their_numbers_only(pool, data):
     async def scrape():
         collectors = [Told(name, []) for name in ("one", "two", "three")]
         gatherer, workers = Gatherer(), Workers()
-        gatherer.start(
+        gatherer.take(
             Slot(each, name=each.context.name[11:], workers=workers, timeout=LONG, max_series=100)
             for each in collectors
         )

@@ -60,7 +60,7 @@ class Lab:
 
     async def insist(self, journal, *numbers):
         """Commit as whoever is refused does: again, until it works."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     return await self.commit(journal, *numbers)
@@ -68,7 +68,7 @@ class Lab:
                     await asyncio.sleep(0.05)
 
     @staticmethod
-    async def until(condition, within=20.0):
+    async def until(condition, within=60.0):
         """Wait until something is so."""
         end = time.monotonic() + within
         while not (done := condition()) and time.monotonic() < end:  # noqa: ASYNC110

@@ -100,10 +100,10 @@ async def test_what_does_not_change_is_not_touched(serve, open_ended, ports):
     made = await serve(listen=[here(one), here(two)])
     kept, gone = [await open_ended(("127.0.0.1", port)) for port in (one, two)]
     assert [await each.ask() for each in (kept, gone)] == [(200, "anonymous")] * 2
-    sockets = [each.server for each in made._open]
+    sockets = [each.servers[0] for each in made._open]
     await made.apply(WebSettings(listen=[here(three), here(one)]))
     assert made.bound == [("127.0.0.1", three), ("127.0.0.1", one)]
-    assert made._open[1].server is sockets[0]
+    assert made._open[1].servers[0] is sockets[0]
     assert await kept.ask() == (200, "anonymous")
     await gone.ends()
     assert await (await open_ended(("127.0.0.1", three))).ask() == (200, "anonymous")

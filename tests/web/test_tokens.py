@@ -243,7 +243,7 @@ async def test_the_file_is_watched(file, monkeypatch):
         for known, worker in ((tokens, in_worker), (Tokens(), never))
     ]
     replace(file, f'[r2]\ntoken = "{OTHER}"\n')
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await read.wait()
     assert not watching[1].done()
     for task in watching:

@@ -15,6 +15,8 @@ from agentd_plugins.sinks._server import Template, where
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
+FIELDS = ("type", "source", "target")
+
 LOADING = 1.0
 """Seconds after which a server is asked again that is still loading its data."""
 
@@ -23,14 +25,15 @@ class RedisConfig(RedisServer):
     """Options of the Redis sink."""
 
     stream: str = "brain.events.{type}"
-    """The key of the stream. {type} and {source} stand for those of the event; without them, all go into one."""
+    """The key of the stream. {type}, {source} and {target} stand for those of the event ("-" where it has none), as
+    they are: a key may have any characters. Without them, all go into one."""
     max_length: Annotated[int, Meta(gt=0)] | None = None
     """How many entries a stream keeps, or somewhat more (MAXLEN ~); left out, Redis keeps all."""
 
     def __post_init__(self) -> None:
         wrong = check(self)
         try:
-            Template(self.stream, ("type", "source"))
+            Template(self.stream, FIELDS)
         except ValueError as error:
             wrong.append(f"stream: {error}")
         if wrong:
@@ -57,10 +60,11 @@ class Redis(Sink[RedisConfig]):
     _library: ModuleType
     _pool: "ConnectionPool | None" = None
     _connection: Any = None
+    _proven = False  # whether the server has answered to an event on this connection
 
     def __init__(self, config: RedisConfig, context: Context | None = None) -> None:
         super().__init__(config, context)
-        self._stream = Template(config.stream, ("type", "source"))
+        self._stream = Template(config.stream, FIELDS)
         self._where = f"Redis at {where(config.url, 6379)}"
         trim = () if config.max_length is None else (b"MAXLEN", b"~", b"%d" % config.max_length)
         self._options = (*trim, b"*", b"data")
@@ -85,7 +89,11 @@ class Redis(Sink[RedisConfig]):
             connection, old = await self._connect(), False
         answers: list[Exception | None] = []  # None: acknowledged
         try:
-            await self._append(connection, events, answers)
+            if not self._proven:
+                # A server that still loads its data refuses what comes first, and may take what lies behind it.
+                await self._append(connection, events[:1], answers)
+                self._proven = True
+            await self._append(connection, events[len(answers) :], answers)
         except (self._library.RedisError, OSError) as error:
             await self.stop()
             if old and not answers:  # it broke while nobody used it
@@ -139,7 +147,7 @@ class Redis(Sink[RedisConfig]):
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection
+        self._connection, self._proven = connection, False
         return connection
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:

@@ -11,29 +11,13 @@ import warnings
 
 import pytest
 
-from agentd.plugin import Context, Reject, Retry, Secret, Size, Url
+from agentd.plugin import Reject, Retry, Secret, Size, Url
 
 paho = pytest.importorskip("paho.mqtt.client")
 pytest.importorskip("aiomqtt")
+PLUGIN = "mqtt"
 PASSWORD = "correct-horse-battery"
 TOPIC = "brain/events/test/happened"
-
-
-@pytest.fixture
-async def sink_to():
-    """Makes sinks, which end with the test."""
-    from agentd_plugins.sinks.mqtt import Mqtt, MqttConfig
-
-    made = []
-
-    def make(url, **options):
-        sink = Mqtt(MqttConfig(url=Url(url), **options), Context(name="sinks.fleet"))
-        made.append(sink)
-        return sink
-
-    yield make
-    for sink in made:
-        await sink.stop()
 
 
 @pytest.fixture
@@ -61,7 +45,7 @@ class Listener:
         self._client.connect("127.0.0.1", port)
         self._client.subscribe("#")
         self._client.loop_start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
 
     def payloads(self):
         """Return what was heard, as bytes."""
@@ -69,7 +53,7 @@ class Listener:
 
     async def until(self, so):
         """Wait until something is so of what was heard."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not so(self.heard):  # noqa: ASYNC110  # they come in another thread
                 await asyncio.sleep(0.01)
 

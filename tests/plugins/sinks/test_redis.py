@@ -1,33 +1,18 @@
 """The sink `redis`, with a real Redis."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 
 import pytest
 
-from agentd.plugin import Context, Reject, Retry, Secret, Url
+from agentd.plugin import Reject, Retry, Secret, Url
 
 redis = pytest.importorskip("redis")
+PLUGIN = "redis"
 PASSWORD = "correct-horse-battery"
-
-
-@pytest.fixture
-async def sink_to():
-    """Makes sinks, which end with the test."""
-    from agentd_plugins.sinks.redis import Redis, RedisConfig
-
-    made = []
-
-    def make(url, **options):
-        sink = Redis(RedisConfig(url=Url(url), **options), Context(name="sinks.fleet"))
-        made.append(sink)
-        return sink
-
-    yield make
-    for sink in made:
-        await sink.stop()
 
 
 @pytest.fixture
@@ -69,12 +54,16 @@ async def test_events_arrive_in_order_byte_for_byte(start_redis, sink_to, events
     assert found == [{b"data": each.json, b"type": b"test.happened", b"id": each.id.encode()} for each in batch]
 
 
-async def test_streams_are_named_by_type_and_source(start_redis, sink_to, events):
-    """The template's {type} and {source} are those of each event; a stream without them takes all."""
+async def test_streams_are_named_by_what_events_say(start_redis, sink_to, events):
+    """The template's {type}, {source} and {target} are those of each event; a stream without them takes all."""
     _, url = start_redis()
     sink = sink_to(url, stream="x.{{{source}}}.{type}")
     await begin(sink, [*events(1, type="a.b", source="one"), *events(1, begin=1, type="c", source="zwei ✓")])
     assert sorted(ask(url, "KEYS", "*")) == sorted([b"x.{one}.a.b", "x.{zwei ✓}.c".encode()])
+    ask(url, "FLUSHALL")
+    named = [*events(1, target="r {1}.ü"), *events(1, begin=1), *events(1, begin=2, target="", source="")]
+    await begin(sink_to(url, stream="{source}:{target}"), named)
+    assert sorted(ask(url, "KEYS", "*")) == sorted(["tests:r {1}.ü".encode(), b"tests:-", b"-:-"])
     await begin(sink_to(url, stream="all"), [*events(1, type="a"), *events(1, type="b")])
     assert len(entries(url, "all")) == 2
 
@@ -153,15 +142,14 @@ async def test_a_connection_that_broke_in_idleness_is_made_anew(start_redis, sin
 
 async def test_a_cancelled_batch_leaves_nothing_behind(start_redis, sink_to, events):
     """After a cancelled send, the answers to it are not taken for those to the next batch."""
-    _, url = start_redis()
+    server, url = start_redis()
     sink = sink_to(url)
     await sink.start()
-    pause = asyncio.create_task(asyncio.to_thread(ask, url, "DEBUG", "SLEEP", "0.5"))
-    await asyncio.sleep(0.1)
+    os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await sink.send(events(10))
-    await pause
+    os.kill(server.pid, signal.SIGCONT)
     await sink.send(events(10))
     ask(url, "DEL", "brain.events.bad")
     ask(url, "SET", "brain.events.bad", "text")
@@ -233,6 +221,32 @@ async def test_a_server_that_still_loads_is_waited_for(start_redis, sink_to, eve
     assert caught.value.after == 1.0
     await deliver(sink, events(3))
     assert len(entries(url)) == 3
+
+
+async def test_a_server_that_ends_loading_keeps_the_order(sink_to, events, deliver):
+    """A server that refuses the first of what has come, and takes what lies behind it, gets the first first."""
+    taken, loading = [], [True]
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while line := await reader.readline():
+                if b"CLIENT" in line:
+                    writer.write(b"+OK\r\n")
+                if line.startswith(b"id-"):  # the last of an event's command
+                    if loading:
+                        loading.clear()
+                        writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+                    else:
+                        taken.append(line.strip().decode())
+                        writer.write(b"$3\r\n1-1\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sink = sink_to(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        await sink.start()
+        await deliver(sink, events(5))
+        await sink.stop()
+    assert list(dict.fromkeys(taken)) == [f"id-{n}" for n in range(5)]
 
 
 async def test_a_cluster_that_is_down_is_told(start_redis, sink_to, events):
@@ -310,7 +324,7 @@ async def test_tls(start_redis, sink_to, events, certificates, free_port):
         ({"url": "redis://localhost", "ca_file": "/x"}, "need a url that begins with rediss://"),
         ({"url": "rediss://localhost", "key_file": "/x"}, "key_file needs cert_file"),
         ({"url": "redis://localhost", "user": "agent"}, "user needs password"),
-        ({"url": "redis://localhost", "stream": "{host}"}, r'\{type\}, \{source\} may stand; found "\{host\}"'),
+        ({"url": "redis://localhost", "stream": "{host}"}, r'\{source\}, \{target\} may stand; found "\{host\}"'),
         ({"url": "redis://localhost", "stream": "{type.x}"}, "may stand"),
         ({"url": "redis://localhost", "stream": "{type!r}"}, "may stand"),
         ({"url": "redis://localhost", "stream": "{type"}, "for braces themselves"),

@@ -30,6 +30,7 @@ class EventRules(Collector[EventRulesConfig]):
     """Turns events into counters, gauges and histograms, by rules of the configuration."""
 
     name = "event_rules"
+    exclusive = True  # it has a place in the journal, and in its streams
     blocking = False  # tasks of its own read
     events = counter("event_rule_events_total", "Events that fit a rule, by what became of them.", ("rule", "outcome"))
     lost = counter("event_rule_stream_lost_entries_total", "Entries that were gone before they were read.", ("stream",))

@@ -16,6 +16,7 @@ class Robots(Collector[RobotsConfig]):
     """Robots that stream telemetry: their metrics by one vocabulary, their events, and whether they are there."""
 
     name = "robots"
+    exclusive = True  # it knows up to where each robot has been heard
     max_series = 10_000_000  # the budget is per robot: max_robots times max_robot_series
     metrics = (*(signal.metric for signal in SHOWN), STATE, RTT)
     refused = counter("agentd_robots_connections_refused_total", "Connections that were refused.", ("reason",))

@@ -11,6 +11,7 @@ from agentd_plugins.collectors.robots import schemas
 from agentd_plugins.collectors.robots.energy import Energy, energy
 from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
 from agentd_plugins.collectors.robots.intake import Intake
+from agentd_plugins.collectors.robots.posted import TooLargeError, body_of, frames_of
 from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, ProtocolError, is_robot_id
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
@@ -18,10 +19,6 @@ from agentd_plugins.collectors.robots.settings import RobotsConfig
 ROOT = "/api/telemetry"
 PAGE, MOST = 100, 1000
 """Robots in an answer: by default, and at most."""
-
-BATCH = 1000
-"""Frames that may be posted at once."""
-
 
 NO_ID = "a robot's id is 1 to 128 of A-Z a-z 0-9 . _ : @ -, and neither . nor .."
 
@@ -126,8 +123,9 @@ class Api:
             robot.id,
             "up" if self._fleet.is_fresh(robot, now) else "stale",
             robot.connection is not None,
-            self._intake.time() - (now - robot.seen) if robot.seen else None,
+            self._intake.heard_at(robot) if robot.seen else None,
             len(robot.readings.series),
+            robot.client,
         )
 
     async def _metrics(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
@@ -168,11 +166,15 @@ class Api:
         if not principal.writes_as(name):
             return _refusal(403, f"{principal.name} may not write as this robot")
         try:
-            body = await request.read()
-            frames = _frames(body)
+            body = await body_of(request, self._config.max_frame)
+            frames = frames_of(body, self._config.max_frame)
             robot = self._fleet.robot(name)
         except ProtocolError as error:
+            self._count(name, "frame")
             return _refusal(400, str(error))
+        except TooLargeError as error:
+            self._count(name, "too_big")
+            return _refusal(413, str(error))
         except TooManyRobots as error:
             return _refusal(503, str(error), retry_after=60)
         now = self._intake.now()
@@ -187,6 +189,8 @@ class Api:
             ]
         except EventError as error:
             return _refusal(400, f"events: {error}")
+        # They came together: the newest is what its clock said as it sent them.
+        self._intake.clock(robot, max((frame.clock for frame in frames if frame.clock is not None), default=None))
         robot.own("last_seen_timestamp_seconds", "http").value = self._intake.time()
         for frame in frames:
             events += self._intake.data(robot, frame.metrics, frame.timestamp, now, numbered=False)
@@ -198,6 +202,12 @@ class Api:
             except (ValueError, TypeError) as error:
                 return _refusal(400, f"events: {error}")
         return _json(schemas.Accepted(len(frames)))
+
+    def _count(self, name: str, reason: str) -> None:
+        """Count what was refused; that does not make a robot known."""
+        robot = self._fleet.get(name)
+        if robot is not None:
+            robot.count("telemetry_refused_total", reason)
 
     async def _forget(self, request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         name = request["robot_id"]
@@ -218,27 +228,6 @@ class Api:
 
     async def _energy(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
         return _json(await energy(self._fleet, self._gather, self._intake.now(), self._intake.time()))
-
-
-def _frames(body: bytes) -> list[schemas.Posted]:
-    """Return what was posted: an object of metrics, a frame with ``metrics``, or a list of either."""
-    try:
-        found = msgspec.json.decode(body)
-        items = found if isinstance(found, list) else [found]
-        if len(items) > BATCH:
-            raise ProtocolError(f"expected at most {BATCH} frames at once, found {len(items)}")
-        raws = msgspec.json.decode(body, type=list[msgspec.Raw]) if isinstance(found, list) else [body]
-        return [_posted(item, raw) for item, raw in zip(items, raws, strict=True)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(str(error)[:200]) from None
-
-
-def _posted(item: Any, raw: Any) -> schemas.Posted:
-    if not isinstance(item, dict):
-        raise ProtocolError(f"expected an object of metrics, found {type(item).__name__}")
-    if isinstance(item.get("metrics"), dict) or "events" in item:
-        return msgspec.json.decode(raw, type=schemas.Posted)
-    return schemas.Posted(metrics=item)
 
 
 def _put(said: dict[str, Any], field: str, value: Any) -> None:

@@ -1,48 +1,37 @@
 """One WebSocket of a robot, from its first message to its last."""
 
 import asyncio
+import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable
-from math import isfinite
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from agentd.plugin import EventError, Principal
+from agentd.plugin import Principal
+from agentd_plugins.collectors.robots.frames import Frames
 from agentd_plugins.collectors.robots.intake import Intake
-from agentd_plugins.collectors.robots.ledger import Entry, Ledger
+from agentd_plugins.collectors.robots.ledger import Ledger
 from agentd_plugins.collectors.robots.protocol import (
-    Ack,
     Close,
     Codec,
-    Credit,
-    Data,
-    Error,
     Hello,
-    Live,
-    Ping,
-    Pong,
     ProtocolError,
     Welcome,
 )
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-from agentd_plugins.collectors.robots.wire import Wire
+
+log = logging.getLogger(__name__)
 
 RESTART_WITHIN = 60_000
 """Milliseconds over which robots spread their return when the agent restarts."""
 
-LENIENCE = 2
-"""Times the credit that a robot may use before its connection is closed."""
 
-
-class Connection(Wire):
+class Connection(Frames):
     """A robot's WebSocket, after its upgrade."""
 
     transport = "websocket"
-
-    robot: Robot
-    """Whose it is; known when it may go on, and not before: whoever has no token makes no robot known."""
 
     def __init__(
         self,
@@ -57,25 +46,21 @@ class Connection(Wire):
         transport: asyncio.Transport,
         ponged: Callable[[str, float], None],
     ) -> None:
-        super().__init__(socket, transport, codec)
+        super().__init__(socket, transport, codec, intake=intake, ledger=ledger, config=config)
         self.id = secrets.token_hex(8)
         self._ponged_in = ponged
-        self.robot: Robot
-        """Whose it is; from ``begin`` on."""
         self.stream = f"plain:{peer}"
         self.principal: Principal | None = None
         self.token: str | None = None
         """The token that it came by, if any; it may be withdrawn."""
         self.judge_at = float("inf")
         """When to look at the token again."""
-        self.began = intake.now()
-        self.heard = self.began
-        self._intake = intake
-        self._ledger = ledger
-        self._config = config
+        self.began = self.heard
         self._epoch = epoch
-        self._clock_offset: float | None = None
-        self._first_seq = 0
+        self._clock: float | None = None
+        self._client: str | None = None
+        self._gone = 0
+        self._by_its_like = False
         self._ping: tuple[bytes, float] | None = None
         self._ping_due = self.began + config.ping_every
 
@@ -108,16 +93,23 @@ class Connection(Wire):
             text = "this token is not for this robot" if allowed is Close.FORBIDDEN else "the token is missing or wrong"
             return self._refuse(allowed, allowed.name.lower(), text)
         self.principal = allowed
-        self.stream, self._first_seq = hello.stream_id, hello.first_seq
-        if hello.clock is not None and isfinite(hello.clock):
-            self._clock_offset = hello.clock - self._intake.time()
+        self.stream, self._first_seq = hello.stream_id, hello.first_seq or 0
+        if hello.first_seq is not None:
+            self._gone = (hello.first_seq or hello.last_seq + 1) - 1
+        self._client = hello.client or None
+        self._clock = hello.clock
         return True
 
     def begin(self, robot: Robot) -> None:
         """Take up what a robot says from now on."""
         self.robot = robot
-        if self._clock_offset is not None:
-            robot.clock_offset = robot.own("clock_offset_seconds").value = self._clock_offset
+        robot.client = self._client
+        lost = robot.streams.gone(self.stream, self._gone)
+        if lost:
+            robot.count("messages_lost_total", "data", by=lost)
+            text = "robot %s does not have %d frames any more that never came, up to number %d: is its queue too small?"
+            log.warning(text, robot.id, lost, self._gone)
+        self._intake.clock(robot, self._clock, hello=True)
 
     async def welcome(self) -> None:
         """Tell the robot where to go on: what has come, and is not safe yet, may still be lost."""
@@ -153,8 +145,16 @@ class Connection(Wire):
                 self._note_end(message)
                 return
 
-    def replace(self) -> None:
-        """End, because a newer connection of the robot has come."""
+    @property
+    def lived(self) -> bool:
+        """Whether it is a plain client's that was replaced by one of the same address although it was alive, as it has
+        answered the end: then there are two of them. What a robot has left behind does not answer.
+        """
+        return self._by_its_like and self._socket.close_code not in (None, WSCloseCode.ABNORMAL_CLOSURE)
+
+    def replace(self, stream: str) -> None:
+        """End, because a newer connection of the robot has come, by this stream."""
+        self._by_its_like = stream == self.stream and not self.says_hello
         self.end(1000, "replaced", "a newer connection of this robot has come")
 
     def forget(self) -> None:
@@ -179,121 +179,6 @@ class Connection(Wire):
         expires = self.principal.expires if self.principal is not None else None
         if expires is not None and expires <= self._intake.time():
             self.end(Close.CREDENTIAL, "expired", "the token has expired")
-
-    def safe(self, seq: int) -> None:
-        """Acknowledge: all numbered frames up to this one are on disk."""
-        self._post(Ack(seq=seq, credit=self._credit()))
-
-    def refused(self, seq: int, why: str) -> None:
-        """Tell that a frame is consumed, and why nothing became of it."""
-        self.robot.count("telemetry_refused_total", "frame")
-        self._post(Error(reason="poison", message=why, seq=seq))
-
-    def unsafe(self, why: str) -> None:
-        """Nothing can be written down now: the robot has to keep what was not acknowledged, and to come again."""
-        self.end(Close.TRY_LATER, "not_durable", why, retry_after_ms=5000)
-
-    def _frame(self, data: bytes) -> Awaitable[None] | None:
-        assert self._codec is not None  # noqa: S101  # a plain client's frames go elsewhere
-        now = self._arrived(data)
-        try:
-            message = self._codec.decode(data)
-        except ProtocolError as error:
-            self._poison(error, len(data))
-            return None
-        if type(message) is Live:
-            if self._within_rate():
-                self._intake.live(self.robot, message.metrics, now)
-        elif type(message) is Data:
-            self._data(message, data, now)
-        elif type(message) is Ping:
-            self._post(Pong(id=message.id, time=self._intake.time()))
-        elif type(message) is Hello:
-            self.end(Close.PROTOCOL, "protocol", "hello was said before")
-        return None
-
-    def _data(self, message: Data, data: bytes, now: float) -> None:
-        robot, seq = self.robot, message.seq
-        last = robot.streams.last(self.stream)
-        if last is not None and seq <= last:
-            robot.count("messages_repeated_total", "data")
-            safe = robot.streams.safe(self.stream)
-            if seq <= safe:  # else it is acknowledged when it is
-                self.safe(safe)
-            return
-        if not self._has_room():
-            return
-        if last is not None and seq > last + 1:
-            robot.count("messages_lost_total", "data", by=seq - last - 1)
-        robot.streams.accept(self.stream, seq, len(data))
-        try:
-            events = self._intake.events(robot, [self._codec.event(raw) for raw in message.events])  # type: ignore[union-attr]  # checked by who calls
-        except (EventError, ProtocolError) as error:
-            self.refused(seq, str(error))
-            events = []
-        events += self._intake.data(robot, message.metrics, message.timestamp, now)
-        self._ledger.add(Entry(robot, self.stream, seq, events, len(data)))
-
-    def _has_room(self) -> bool:
-        """Say whether a further numbered frame can be taken; end where it cannot."""
-        streams, config = self.robot.streams, self._config
-        over = streams.frames >= LENIENCE * config.credit_frames or streams.bytes >= LENIENCE * config.credit_bytes
-        if over or self._ledger.full:
-            text = "more is under way than the credit allows" if over else "too much waits to be written down"
-            self.end(Close.TRY_LATER, "credit" if over else "busy", text, retry_after_ms=1000)
-            return False
-        return True
-
-    def _poison(self, error: ProtocolError, size: int) -> None:
-        """Consume a frame that cannot be understood, where its number can be told; else end."""
-        streams = self.robot.streams
-        last = streams.last(self.stream) or 0
-        seq = error.seq
-        if seq is None:  # frames come in order: what would leave a gap is something else of that name
-            repeated = max((number for number in error.perhaps if 0 < number <= last), default=None)
-            expected = max(last + 1, self._first_seq)
-            seq = expected if expected in error.perhaps else repeated
-        if seq is None:
-            self.end(Close.PROTOCOL, "protocol", str(error))
-            return
-        if seq > last:
-            if not self._has_room():
-                return
-            streams.accept(self.stream, seq, size)
-            self._ledger.add(Entry(self.robot, self.stream, seq, (), size))
-        self.refused(seq, str(error))
-
-    def _plain(self, data: bytes) -> Awaitable[None] | None:
-        """Take what a client without the subprotocol sends: an object of metrics."""
-        now = self._arrived(data)
-        if not self._within_rate():
-            return None
-        try:
-            metrics = _PLAIN.plain(data)
-        except ProtocolError as error:
-            self.robot.count("telemetry_refused_total", "frame")
-            return self._send({"error": str(error)})
-        self._intake.live(self.robot, metrics, now)
-        if self._config.plain_reply == "none":
-            return None
-        return self._send({"status": "ok"} if self._config.plain_reply == "ack" else metrics)
-
-    def _arrived(self, data: bytes) -> float:
-        self.heard = now = self._intake.now()
-        self.robot.heard(now, 1, len(data))
-        return now
-
-    def _within_rate(self) -> bool:
-        if self.robot.exceeds(self._config.rate_limit):
-            self.robot.count("telemetry_refused_total", "rate")
-            return False
-        return True
-
-    def _credit(self) -> Credit:
-        """Return what may be under way: nothing more for whoever is over its rate, or while too much waits."""
-        if self._ledger.full or self.robot.exceeds(self._config.rate_limit):
-            return Credit(frames=1, bytes=int(self._config.max_frame))
-        return Credit(frames=self._config.credit_frames, bytes=int(self._config.credit_bytes))
 
     def _ponged(self, data: bytes) -> None:
         self.heard = now = self._intake.now()
@@ -326,6 +211,3 @@ class Connection(Wire):
 def _data(message: WSMessage) -> bytes:
     data: bytes = message.data
     return data
-
-
-_PLAIN = Codec()

@@ -4,6 +4,7 @@ The same for all ways on which robots send: WebSocket with and without the subpr
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from agentd.plugin import Clock, Event, event_from_json
@@ -43,6 +44,22 @@ class Intake:
         """Emit an event of the service's own about a robot."""
         self._emit(self.event(type, robot, payload))
 
+    def heard_at(self, robot: Robot) -> float:
+        """Return when a robot was heard last, in seconds since 1970."""
+        return self._clock.time() - (self._clock.monotonic() - robot.seen)
+
+    def clock(self, robot: Robot, said: float | None, *, hello: bool = False) -> None:
+        """Take what a robot says its clock shows now; None and what is no number say nothing."""
+        if said is None or not isfinite(said):
+            return
+        ahead, now = said - self._clock.time(), self._clock.monotonic()
+        if hello:
+            robot.clock.begin(ahead, now)
+        else:
+            robot.clock.hear(ahead, now)
+        if robot.clock.seconds is not None:
+            robot.own("clock_offset_seconds").value = robot.clock.seconds
+
     def live(self, robot: Robot, metrics: Mapping[str, Any], now: float) -> None:
         """Take values of now."""
         robot.readings.apply(metrics, now, live=True)
@@ -74,12 +91,12 @@ class Intake:
 
     def _age(self, robot: Robot, timestamp: float) -> float:
         """Return how long ago something was measured, by the robot's clock and what is known of that."""
-        offset = robot.clock_offset or 0.0
+        offset = robot.clock.seconds or 0.0
         age = self._clock.time() - (timestamp - offset)
         if not age >= -AHEAD:  # also NaN
             robot.suspect("future_timestamp", "timestamp")
             return 0.0
-        if timestamp < LONG_AGO and robot.clock_offset is None:
+        if timestamp < LONG_AGO and robot.clock.seconds is None:
             robot.suspect("past_timestamp", "timestamp")
             return 0.0
         return max(0.0, age)
@@ -96,7 +113,7 @@ class Intake:
         now = self._clock.time()
         if not event.timestamp:
             event.timestamp = now
-        elif event.timestamp - (robot.clock_offset or 0.0) > now + AHEAD:
+        elif event.timestamp - (robot.clock.seconds or 0.0) > now + AHEAD:
             robot.suspect("future_timestamp", "timestamp")
             event.meta["claimed_timestamp"] = event.timestamp
             event.timestamp = now

@@ -55,8 +55,8 @@ class Hello(msgspec.Struct, tag="hello", tag_field="type", kw_only=True):
     """Random; lives as long as the robot's own queue of numbered frames."""
     last_seq: Number = 0
     """The last number that the robot has given; 0 where it has given none."""
-    first_seq: Number = 0
-    """The lowest number that it still keeps; 0 where it keeps none."""
+    first_seq: Number | None = None
+    """The lowest number that it still keeps; 0 where it keeps none. Left out, nobody knows."""
     clock: float | None = None
     """What the robot's clock says, in seconds since 1970."""
     token: str | None = None
@@ -70,6 +70,7 @@ class Live(msgspec.Struct, tag="live", tag_field="type", kw_only=True):
 
     metrics: dict[str, Any]
     timestamp: float | None = None
+    """What the robot's clock says."""
 
 
 class Data(msgspec.Struct, tag="data", tag_field="type", kw_only=True):
@@ -78,6 +79,8 @@ class Data(msgspec.Struct, tag="data", tag_field="type", kw_only=True):
     seq: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     timestamp: float | None = None
     """When the metrics were measured, by the robot's clock."""
+    clock: float | None = None
+    """What the robot's clock says as it sends this."""
     metrics: dict[str, Any] = {}
     events: list[msgspec.Raw] = []
     """Events in the form of the envelope; each needs ``type`` alone."""

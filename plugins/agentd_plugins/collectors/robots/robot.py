@@ -1,22 +1,17 @@
-"""One robot: what it has told, how its connection is, and up to which number its frames are safe."""
+"""One robot: what it has told, and what the agent itself knows of it and of its connection."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import msgspec
+from typing import Protocol
 
 from agentd.plugin import counter, gauge
+from agentd_plugins.collectors.robots.clock import Offset
+from agentd_plugins.collectors.robots.lists import Wants
 from agentd_plugins.collectors.robots.readings import Means, Readings, Series
-from agentd_plugins.collectors.robots.vocabulary import ROBOT, Signal
+from agentd_plugins.collectors.robots.signals import ROBOT, Signal
+from agentd_plugins.collectors.robots.streams import KEPT_AS, Streams
 
 FOREVER = float("inf")
-
-KEPT_AS = "robot:"
-"""What the keys of robots in the collector's state begin with."""
-
-STREAMS = 4
-"""Streams of a robot whose numbers are remembered: it has one, and another after its queue was lost."""
 
 SIGN = 0.01
 """Change of a battery's charge ratio from which one can tell whether it is charged."""
@@ -50,8 +45,12 @@ class Link(Protocol):
     transport: str
     stream: str
 
-    def replace(self) -> None:
-        """End, because a newer connection has come."""
+    @property
+    def says_hello(self) -> bool:
+        """Whether its stream has a name of its own: that of a plain client is only where it comes from."""
+
+    def replace(self, stream: str) -> None:
+        """End, because a newer connection has come, by this stream."""
 
     def forget(self) -> None:
         """End, because somebody wants the robot to be forgotten."""
@@ -64,51 +63,6 @@ class Link(Protocol):
 
     def unsafe(self, why: str) -> None:
         """End, because nothing can be written down now: what is not acknowledged has to be sent again."""
-
-
-class Streams:
-    """Up to which number the frames of a robot's streams have come, and up to which they are safe."""
-
-    __slots__ = ("_accepted", "_committed", "bytes", "frames")
-
-    def __init__(self, committed: Mapping[str, int]) -> None:
-        self._committed = dict(committed)
-        self._accepted: dict[str, int] = {}
-        self.frames = self.bytes = 0
-        """How much has come and is not safe yet."""
-
-    def last(self, stream: str) -> int | None:
-        """Return the number of the last frame that came, or None for a stream that is new."""
-        return self._accepted.get(stream) or self._committed.get(stream)
-
-    def safe(self, stream: str) -> int:
-        """Return the number up to which all frames are on disk."""
-        return self._committed.get(stream, 0)
-
-    def accept(self, stream: str, seq: int, size: int) -> None:
-        """Note that a frame has come."""
-        self._accepted[stream] = seq
-        self.frames += 1
-        self.bytes += size
-
-    def marked(self, marks: Mapping[str, int]) -> dict[str, int]:
-        """Return what has to be written down of the streams where frames up to these numbers are."""
-        others = {stream: seq for stream, seq in self._committed.items() if stream not in marks}
-        return dict([*others.items(), *marks.items()][-STREAMS:])
-
-    def written(self, marks: Mapping[str, int], frames: int, size: int) -> None:
-        """Note that frames up to these numbers are on disk."""
-        self._committed = self.marked(marks)
-        self.frames -= frames
-        self.bytes -= size
-        for stream, seq in marks.items():
-            if self._accepted.get(stream) == seq:
-                del self._accepted[stream]
-
-    def roll_back(self) -> None:
-        """Forget what was not written down."""
-        self._accepted.clear()
-        self.frames = self.bytes = 0
 
 
 class Robot:
@@ -124,8 +78,10 @@ class Robot:
         "_second_ends",
         "_told",
         "_warn",
+        "awaited",
         "bytes",
-        "clock_offset",
+        "client",
+        "clock",
         "connection",
         "frames",
         "fresh",
@@ -145,17 +101,22 @@ class Robot:
         *,
         grew: Callable[[], None],
         warn: Callable[..., None],
+        wants: Wants = bool,
     ) -> None:
         self.id = id
-        self.readings = Readings(id, budget, means, self.suspect, grew)
+        self.readings = Readings(id, budget, means, self.suspect, grew, wants=wants)
         self.streams = Streams(streams)
         self.connection: Link | None = None
         self.seen = 0.0
         """When it was heard last, by the monotonic clock."""
         self.fresh = 0.0
         """When what it told last was measured."""
-        self.clock_offset: float | None = None
-        """Seconds that its clock is ahead of the agent's, where it has said what it says."""
+        self.awaited = 0.0
+        """When it came first, by the monotonic clock; 0 where it never did: then it has been awaited all the time."""
+        self.client: str | None = None
+        """Name and version of its software, as it said last."""
+        self.clock = Offset()
+        """How far its clock is ahead of the agent's, as far as one can tell."""
         self.stale_told = False
         self.frames = self.bytes = 0
         """What it has sent in the window of ``telemetry.data_received``."""
@@ -243,12 +204,17 @@ class Robot:
 
     def flaps(self, now: float, stream: str) -> bool:
         """Say whether a connection by this stream is one too many: several robots use this id."""
-        if self.connection is None or self.connection.stream == stream:
+        if self.connection is None or (self.connection.stream == stream and self.connection.says_hello):
             return False
         if len(self._replaced) == FLAPPING and now - self._replaced[0] <= FLAPPING_WITHIN:
             return True
-        self._replaced.append(now)
+        if self.connection.stream != stream:
+            self.rivalled(now)
         return False
+
+    def rivalled(self, now: float) -> None:
+        """Note that a connection was replaced by what may be another robot of this id."""
+        self._replaced.append(now)
 
 
 RULES: Mapping[str, str] = {
@@ -266,19 +232,3 @@ RULES: Mapping[str, str] = {
 
 SUSPECT = frozenset({"range", "future_timestamp", "past_timestamp", "current_sign"})
 """Reasons that say that a value contradicts what its field should mean; it is shown as it was said."""
-
-
-class Kept(msgspec.Struct):
-    """What is written down of a robot: up to which number the frames of its streams are safe, and since when."""
-
-    streams: dict[str, int]
-    at: float
-    """When it was written, in seconds since 1970."""
-
-
-def kept_of(state: Any) -> Kept | None:
-    """Return what was written down of a robot, as far as it can be understood."""
-    try:
-        return msgspec.convert(state, Kept)
-    except msgspec.ValidationError:
-        return None

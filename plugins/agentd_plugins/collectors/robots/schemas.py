@@ -19,6 +19,7 @@ class Posted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     metrics: dict[str, Any] = {}
     timestamp: float | None = None
+    clock: float | None = None
     events: list[msgspec.Raw] = []
 
 
@@ -42,6 +43,8 @@ class Summary(msgspec.Struct):
     last_seen: float | None
     """When it was heard last, in seconds since 1970."""
     series: int
+    client: str | None
+    """Name and version of its software, where it has said so."""
 
 
 class Robots(msgspec.Struct):
@@ -82,7 +85,10 @@ METRICS = (
     UNKNOWN,
 )
 OFTEN = Answer(429, "more frames in a second than `rate_limit` allows", str, TEXT)
-TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, OFTEN, LATER)
+LARGE = Answer(
+    413, "a frame is larger than `max_frame` allows, or all of them together are larger than 1 MiB", str, TEXT
+)
+TAKEN = (Answer(200, "taken; events are on disk", Accepted), WRONG, FORBIDDEN, LARGE, OFTEN, LATER)
 FORGOTTEN = (Answer(204, "forgotten"), UNKNOWN, LATER)
 SOCKET = (
     Answer(101, "the WebSocket begins"),

@@ -1,12 +1,11 @@
-"""The robots' side of the web server: upgrades, who may come in, and what happens while nobody says anything."""
+"""The robots' side of the web server: upgrades, who may come in, and what is told of connections."""
 
 import asyncio
 import contextlib
-import logging
 import random
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -19,17 +18,7 @@ from agentd_plugins.collectors.robots.ledger import Commit, Ledger
 from agentd_plugins.collectors.robots.protocol import SUBPROTOCOLS, Close, Codec, is_robot_id
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-
-log = logging.getLogger(__name__)
-
-JUDGE_EVERY = 30.0
-"""Seconds between two looks at whether the token of a connection still holds."""
-
-TIDY_EVERY, TIDY_MOST = 60.0, 1000
-"""Seconds between two looks for robots whose numbers need not be kept any more, and how many go at once."""
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks at all connections and robots."""
+from agentd_plugins.collectors.robots.watch import JUDGE_EVERY, Watch
 
 UNACKNOWLEDGED = 30_000
 """Milliseconds for which the kernel waits for a robot to acknowledge what was sent (TCP_USER_TIMEOUT, tcp(7))."""
@@ -64,8 +53,7 @@ class Service:
         self._connections: set[Connection] = set()
         self._epoch = ""
         self._second, self._accepted = 0.0, 0
-        self._tidy_at = 0.0
-        self._began = self._window_began = intake.now()
+        self._watch = Watch(fleet, self._connections, intake, config, commit=commit, authenticate=authenticate)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -77,7 +65,7 @@ class Service:
             with contextlib.suppress(NotDurable):  # robots get another, then, the next time
                 await self._commit((), {EPOCH: self._epoch})
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch())]
+        self._tasks = [loop.create_task(self._ledger.run()), loop.create_task(self._watch.run())]
 
     async def leave(self) -> None:
         """Tell all robots to come again later."""
@@ -152,6 +140,8 @@ class Service:
         finally:
             self._connections.discard(connection)
         await connection.finish()
+        if connection.lived:
+            connection.robot.rivalled(self._intake.now())
 
     async def _talk(self, connection: Connection, name: str, principal: Principal, bearer: str | None) -> None:
         connection.principal = principal
@@ -179,7 +169,7 @@ class Service:
             connection.end(Close.CONFLICT, "conflict", "several robots use this id: wait five minutes")
             return
         if robot.connection is not None:
-            robot.connection.replace()
+            robot.connection.replace(connection.stream)
         connection.begin(robot)
         connection.judge_at = self._intake.now() + JUDGE_EVERY
         self._opened(robot, connection)
@@ -192,17 +182,10 @@ class Service:
         finally:
             self._closed(robot, connection)
 
-    def _judge(self, connection: Connection, token: str) -> None:
-        """End a connection whose token has been withdrawn, or is for other robots now."""
-        principal = self._authenticate(token)
-        if principal is None or not principal.writes_as(connection.robot.id):
-            connection.end(Close.CREDENTIAL, "withdrawn", "the token is not valid any more")
-        else:
-            connection.principal = principal
-
     def _opened(self, robot: Robot, connection: Connection) -> None:
         robot.connection = connection
-        robot.seen = self._intake.now()
+        robot.seen = now = self._intake.now()
+        robot.awaited = robot.awaited or now
         robot.own("connected", connection.transport).value = 1.0
         robot.own("last_seen_timestamp_seconds", connection.transport).value = self._intake.time()
         robot.count("connections_total", connection.transport)
@@ -219,7 +202,7 @@ class Service:
         if robot.connection is connection:  # else a newer one is there, whose state is none of ours
             robot.connection = None
             robot.own("connected", connection.transport).value = 0.0
-            robot.own("last_seen_timestamp_seconds", connection.transport).value = self._heard(robot)
+            robot.own("last_seen_timestamp_seconds", connection.transport).value = self._intake.heard_at(robot)
         self._intake.say(
             "telemetry.connection_closed",
             robot.id,
@@ -228,9 +211,6 @@ class Service:
             reason=reason,
             disconnected_at=self._intake.time(),
         )
-
-    def _heard(self, robot: Robot) -> float:
-        return self._intake.time() - (self._intake.now() - robot.seen)
 
     def _refusal(self, name: str, principal: Principal, chosen: str | None) -> web.Response | None:
         """Return why a robot cannot come in now, or None where it may."""
@@ -266,72 +246,6 @@ class Service:
 
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            try:
-                await self._look_around(self._intake.now())
-            except Exception:  # a bug here must not end the watch over all robots
-                log.exception("looking after robots failed")
-
-    async def _look_around(self, now: float) -> None:
-        for connection in list(self._connections):
-            connection.look(now)
-            if connection.token is not None and now >= connection.judge_at:
-                connection.judge_at = now + JUDGE_EVERY
-                self._judge(connection, connection.token)
-        for number, robot in enumerate(self._fleet):
-            self._look(robot, now)
-            if number % 1000 == 999:
-                await asyncio.sleep(0)
-        for name in self._fleet.forget_silent(now):
-            self._intake.forget(name)
-        if now >= self._tidy_at:
-            self._tidy_at = now + TIDY_EVERY
-            keys = self._fleet.outdated(self._intake.time() - self._config.forget_numbers_after, TIDY_MOST)
-            if keys:
-                with contextlib.suppress(NotDurable):  # later, then
-                    await self._commit((), dict.fromkeys(keys))
-        every = self._config.data_received_every
-        if every and now - self._window_began >= every:
-            self._window_began, began = now, self._window_began
-            for event in self._received(now - began):
-                self._intake.say("telemetry.data_received", event.pop("robot"), **event)
-                await asyncio.sleep(0)
-
-    def _look(self, robot: Robot, now: float) -> None:
-        """Tell when a robot falls silent, and when it is back."""
-        if robot.connection is not None:
-            robot.own("last_seen_timestamp_seconds", robot.connection.transport).value = self._heard(robot)
-        fresh = self._fleet.is_fresh(robot, now)
-        expected = robot.id in self._fleet.expected
-        if not fresh and not robot.stale_told and (robot.fresh or (expected and self._late_for(robot, now))):
-            robot.stale_told = True
-            age = now - robot.fresh if robot.fresh else None
-            self._intake.say("robot.stale", robot.id, age_seconds=age, connected=robot.connection is not None)
-        elif fresh and robot.stale_told:
-            robot.stale_told = False
-            self._intake.say("robot.recovered", robot.id)
-        robot.check_sign()
-
-    def _late_for(self, robot: Robot, now: float) -> bool:
-        """Say whether an expected robot that never came should be here by now."""
-        return not robot.seen and now - self._began > self._config.stale_after
-
-    def _received(self, seconds: float) -> Iterator[dict[str, Any]]:
-        for robot in self._fleet:
-            frames, bytes_ = robot.frames, robot.bytes
-            robot.frames = robot.bytes = 0
-            if frames:
-                yield {
-                    "robot": robot.id,
-                    "window_seconds": seconds,
-                    "frames": frames,
-                    "bytes": bytes_,
-                    "lost": robot.lost_since(),
-                    "round_trip_seconds": robot.round_trip(),
-                }
 
 
 def _bearer(request: web.BaseRequest) -> str | None:

@@ -197,6 +197,7 @@ async def test_without_a_journal_on_disk(lab, caplog):
     """Where events are in memory only they count all the same, and it is said that nothing can be written down."""
     await lab.life(JournalSettings(enabled=False))
     collector = await start(lab, {"name": "seen_total", "when": ["seen"]})
+    await lab.until(lambda: "cannot be written down" in caplog.text)  # up to where it has begun to read
     for _ in range(10):
         emit(lab, "seen")
     await lab.until(lambda: lab.told(collector, "seen_total") == 10)
@@ -230,6 +231,8 @@ async def test_only_what_changed_is_written(lab):
         ({"name": "a_total", "kind": "gauge", "value": "x"}, "ends in _total for a counter, and only for that"),
         ({"name": "a b_total"}, "expected letters"),
         ({"name": "node_x_total"}, "neither node_"),
+        ({"name": "up", "kind": "gauge", "value": "x"}, "up is what Prometheus itself tells"),
+        ({"name": "scrape_samples_scraped", "kind": "gauge", "value": "x"}, "what Prometheus itself tells"),
         ({"name": "a", "kind": "gauge"}, "a gauge needs value"),
         ({"name": "a_total", "labels": {"le": "x"}}, "not le"),
         (

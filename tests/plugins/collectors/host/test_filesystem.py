@@ -21,7 +21,7 @@ FIXTURES = Path(__file__).parents[3] / "fixtures" / "host"
 EASY = settings(max_examples=100, deadline=None)
 STRANGE = "/srv/with blank\ttab\nline\\slash"
 ANSWER = SimpleNamespace(f_bsize=4096, f_frsize=512, f_blocks=1000, f_bfree=500, f_bavail=400, f_files=64, f_ffree=32)
-PATIENCE = Duration(0.3)
+PATIENCE = Duration(1)
 
 
 class Kernel:

@@ -123,7 +123,7 @@ async def test_missions_that_move_between_agents(lab, store):
 
 async def test_missions_are_forgotten_in_a_group(lab, store):
     """What is open in Redis is bounded as well: by number, and by age."""
-    agent = await join(lab, "a", max_open=5, forget_after=Duration(2))
+    agent = await join(lab, "a", max_open=5, forget_after=Duration(6))
     for number in range(12):
         store.client.xadd(STREAM, {"event_type": "mission.started", "mission_id": f"m{number}"})
     await lab.until(lambda: lab.told(agent, "missions_forgotten_total") == 7)

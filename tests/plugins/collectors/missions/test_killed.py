@@ -114,10 +114,16 @@ async def test_one_of_a_group_is_killed(store, session, tmp_path):
     }
     chance, entries = random.Random(2), 0
     await agents["stays"].start(session)
+
+    async def counts():
+        return (await told(agents["dies"], session, "mission_status_total") or 0) > before
+
     for _ in range(3):
         await agents["dies"].start(session)
+        before = await told(agents["dies"], session, "mission_status_total") or 0
         writing = asyncio.create_task(asyncio.to_thread(fill, store, 6000))
-        await asyncio.sleep(0.1 + chance.random() * 0.1)
+        await until(counts)
+        await asyncio.sleep(chance.random() * 0.1)
         await agents["dies"].kill()
         await writing
         entries += 6000

@@ -83,7 +83,10 @@ async def test_jobs_are_told_with_their_fields(lab, store):
     store.add(*["completed"] * 2500)
     collector = await lab.start(Missions, job_every=Duration(0.2))
     await lab.until(lambda: total(lab, collector) == 2500)
-    await asyncio.sleep(0.5)  # at least one job that finds nothing
+    async with asyncio.timeout(60):
+        said = []
+        while said.count("metrics.aggregation_completed") < 2:  # one at least that found nothing
+            said = [event.type for event in await lab.said()]
     await collector.stop()
     events = await lab.said()
     started = [event for event in events if event.type == "metrics.aggregation_started"]
@@ -113,7 +116,7 @@ async def test_open_missions_are_bounded_and_forgotten(lab, store):
     """Of more missions than max_open the oldest are forgotten, and all of which nothing is heard; both are counted."""
     for number in range(10):
         store.client.xadd(STREAM, {"event_type": "mission.started", "mission_id": f"m{number}"})
-    collector = await lab.start(Missions, max_open=4, forget_after=Duration(3), job_every=Duration(0.1))
+    collector = await lab.start(Missions, max_open=4, forget_after=Duration(6), job_every=Duration(0.1))
     await lab.until(lambda: lab.told(collector, "missions_active") == 4)
     await lab.until(lambda: lab.told(collector, "missions_active") == 0)
     assert lab.told(collector, "missions_forgotten_total") == 10
@@ -141,7 +144,7 @@ async def test_a_trimmed_stream_is_noticed(lab, store):
 
 async def test_nothing_is_missed_while_a_stream_is_trimmed_all_the_time(lab, store):
     """Where a producer trims as it writes, what was counted and what was lost come to what was added."""
-    collector = await lab.start(Missions, pause=Duration(0.3))
+    collector = await lab.start(Missions, pause=Duration(1))
     for _ in range(20):
         pipeline = store.client.pipeline(transaction=False)
         for _ in range(100):
@@ -293,8 +296,8 @@ async def test_only_what_changed_is_written(lab, store):
         await commit(events, state)
 
     collector.context.commit = watched
-    store.add(*["started", "completed"] * 500, mission="short")
-    await lab.until(lambda: total(lab, collector) == 1303)
+    store.add(*["started", "completed"] * 500, mission="short", at_once=True)
+    await lab.until(lambda: total(lab, collector) == 1303 and collector.state.get("status/completed") == 500)
     keys = {key for state in written for key in state}
     assert keys == {f"stream/{STREAM}", "status/started", "status/completed", "durations"}
 

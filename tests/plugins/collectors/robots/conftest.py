@@ -15,7 +15,7 @@ from agentd.options import decode
 from agentd.plugin import Clock, Context, NotDurable
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
-from agentd_plugins.collectors.robots import Robots, service
+from agentd_plugins.collectors.robots import Robots, watch
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
 PROTOCOL = "agentd.telemetry.v1"
@@ -86,7 +86,7 @@ class Peer:
         else:
             await self.socket.send_bytes(msgspec.msgpack.encode(message))
 
-    async def hear(self, type=None, within=10):
+    async def hear(self, type=None, within=60):
         """Return the next message of a type, or the next at all; fail where the connection ends before."""
         while True:
             message = await self.socket.receive(within)
@@ -110,7 +110,7 @@ class Peer:
                 found.append(await self.hear(within=seconds))
         return found
 
-    async def ended(self, within=10):
+    async def ended(self, within=60):
         """Wait for the end; return the close code, and the messages that came before."""
         found = []
         while True:
@@ -165,7 +165,7 @@ class Place:
         collected = self.plugin.collect()
         return [*collected, *self.plugin.about()]
 
-    async def until(self, so, within=10.0):
+    async def until(self, so, within=60.0):
         """Wait until something is so."""
         async with asyncio.timeout(within):
             while True:
@@ -184,7 +184,7 @@ class Place:
 @pytest.fixture
 def looks_often(monkeypatch):
     """Have the service look at robots and connections fifty times a second."""
-    monkeypatch.setattr(service, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.02)
 
 
 @pytest.fixture

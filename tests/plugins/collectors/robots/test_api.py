@@ -1,15 +1,20 @@
 """Plain clients, what is posted and asked over HTTP, liveness, and the events of the service."""
 
+import asyncio
+import io
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentd.config.tokens import Token
 from agentd.options import Secret
 from agentd.plugin import Family, Snapshot, UnknownCollectorError
-from agentd_plugins.collectors.robots.api import _frames
+from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.energy import energy
 from agentd_plugins.collectors.robots.fleet import Fleet
+from agentd_plugins.collectors.robots.posted import frames_of
 from agentd_plugins.collectors.robots.protocol import ProtocolError
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
@@ -23,7 +28,8 @@ async def test_what_a_plain_client_gets(place, reply, wanted):
     """
     async with place(plain_reply=reply) as there, there.plain() as robot:
         await robot.socket.send_str(json.dumps(FRAME))
-        assert await robot.quiet(0.3) == ([] if wanted is None else [wanted])
+        told = [] if wanted is None else [await robot.hear()]
+        assert told + await robot.quiet() == ([] if wanted is None else [wanted])
         await robot.socket.send_str("[1]")
         assert "expected an object" in (await robot.hear_plain())["error"]
         assert there.value("robot_reported_network_latency_seconds", robot="r1") == 0.012
@@ -63,6 +69,30 @@ async def test_what_may_not_be_posted(place, body):
     async with place() as there:
         assert (await there.ask("/robots/r1/metrics", "POST", data=body))[0] == 400
         assert there.journal.events == []
+
+
+async def test_a_frame_that_is_posted_has_the_size_of_one_on_a_websocket(place):
+    """A frame of ``max_frame`` is taken, one byte more is answered 413 with the limit, alone and in a batch, which as
+    a whole may be larger; what is refused is counted, and makes no robot known.
+    """
+    full = json.dumps({"a" * 91: 10})
+    assert len(full) == 99
+    async with place(max_frame="100B") as there:
+        post = "/robots/r1/metrics"
+        status, text = await there.ask(post, "POST", data=f"{full}  ")
+        assert (status, "100" in text) == (413, True)
+        assert (await there.ask(post))[0] == 404
+        assert await there.ask(post, "POST", data=f"{full} ") == (200, {"accepted": 1})
+        assert await there.ask(post, "POST", data=f"[{full},{full}]") == (200, {"accepted": 2})
+        status, text = await there.ask(post, "POST", data=f"[{full},{json.dumps({'a' * 93: 10})}]")
+        assert (status, text) == (413, "frame 2 has 101 bytes: max_frame is 100B\n")
+        status, text = await there.ask(post, "POST", data=io.BytesIO(f"[{','.join([full] * 12_000)}]".encode()))
+        assert (status, text) == (413, "at most 1MiB may be posted at once, and 100B in a frame\n")
+        assert there.value("robot_telemetry_refused_total", robot="r1", reason="too_big") == 2
+    async with place(max_frame="2MiB") as there:
+        assert (await there.ask(post, "POST", data=io.BytesIO(b" " * 1_500_000 + full.encode())))[0] == 200, (
+            "a larger one may be allowed"
+        )
 
 
 async def test_posting_has_a_rate(place):
@@ -117,6 +147,14 @@ async def test_names_of_endpoints_and_what_they_tell(place):
             assert (await there.ask(f"/robots{wrong}"))[0] == 400
 
 
+async def test_the_software_that_a_robot_says_it_runs(place):
+    """The list of robots has what ``hello`` says of the client, and null where nothing is said."""
+    async with place() as there, there.robot(client="amr-firmware/2.1"), there.robot("r2"), there.plain("r3"):
+        await there.until(lambda: len(there.plugin._fleet) == 3)
+        found = (await there.ask("/robots"))[1]["robots"]
+        assert [each["client"] for each in found] == ["amr-firmware/2.1", None, None]
+
+
 async def test_forgetting_a_robot(place):
     """A robot that is deleted is unknown, its connection ends, and its numbers are gone."""
     async with place() as there, there.robot() as robot:
@@ -150,6 +188,24 @@ async def test_liveness_follows_the_data_and_not_the_socket(place):
         assert (event.target, event.source) == ("r1", "telemetry_service")
         seen = there.value("robot_last_seen_timestamp_seconds", robot="r1", transport="websocket")
         assert seen == pytest.approx(there.clock.time(), abs=5)
+
+
+async def test_an_expected_robot_that_never_tells_anything_is_stale(place):
+    """A robot that has to be there and only connects is told as stale, once, also when it comes again and again; it
+    recovers when it speaks. One that is not expected has not fallen silent, as it never spoke.
+    """
+    async with place(expected_robots=["must"]) as there, there.robot("other"):
+        for _ in range(4):
+            async with there.robot("must"):
+                there.clock.ahead += 9
+                await asyncio.sleep(0.1)
+        async with there.robot("must") as robot:
+            (event,) = await there.until(lambda: there.journal.of("robot.stale"))
+            assert (event.target, event.payload["age_seconds"], event.payload["connected"]) == ("must", None, True)
+            assert there.value("robot_up", robot="must") == 0
+            await robot.say("live", metrics={"cpu_usage": 1})
+            assert (await there.until(lambda: there.journal.of("robot.recovered")))[0].target == "must"
+            assert len(there.journal.of("robot.stale")) == 1
 
 
 async def test_events_have_exactly_their_fields(place):
@@ -217,6 +273,55 @@ async def test_clocks_that_start_in_1970(place):
         assert there.value("robot_telemetry_suspect_total", robot="r1", rule="past_timestamp") == 1
 
 
+@pytest.mark.parametrize("way", ["live", "data", "post"])
+async def test_a_clock_that_is_set_later_shows(place, way):
+    """The offset follows the clock that a robot tells with its frames: set forward or back after a few, whatever a
+    single wrong stamp says; without hello's clock it is absent until three were told.
+    """
+    async with place() as there, there.robot() as robot:
+        seqs = iter(range(1, 100))
+
+        async def tell(ahead):
+            there.clock.ahead += 2
+            says = there.clock.time() + ahead
+            if way == "live":
+                await robot.say("live", metrics={"cpu_usage": 1}, timestamp=says)
+            elif way == "data":
+                await robot.say("data", seq=next(seqs), metrics={"cpu_usage": 1}, timestamp=1.5, clock=says)
+            else:
+                posted = [{"metrics": {"cpu_usage": 1}, "clock": says - n} for n in range(3)]
+                await there.ask("/robots/r1/metrics", "POST", json=posted)
+            await robot.say("ping", id=1)
+            await robot.hear("pong")
+            return there.value("robot_clock_offset_seconds", robot="r1")
+
+        for ahead, offset in (
+            (10, None), (10, None), (10, 10), (4102444800, 10), *[(10, 10)] * 4,
+            (130, 10), (130, 130),
+            (-50, 130), (-50, 130), (-50, 130), (-50, -50),
+            (-80, -50), (-50, -50),
+        ):  # fmt: skip
+            found = await tell(ahead)
+            assert found == (None if offset is None else pytest.approx(offset, abs=1)), (ahead, offset)
+
+
+@given(
+    st.floats(-1e6, 1e6),
+    st.lists(st.floats(0, 100), min_size=5, max_size=5),
+    st.none() | st.tuples(st.integers(0, 4), st.floats(-1e9, 1e9)),
+)
+@settings(max_examples=100, deadline=None)
+def test_an_offset_is_that_of_the_quickest_messages(true, delays, wrong):
+    """Whatever one of five messages says and however late all of them are, the estimate is off by no more than the
+    second quickest of the others took.
+    """
+    offset = Offset()
+    for number, delay in enumerate(delays):
+        offset.hear(wrong[1] if wrong and wrong[0] == number else true - delay, number)
+    honest = sorted(delay for number, delay in enumerate(delays) if not wrong or wrong[0] != number)
+    assert true - honest[1] - 1e-6 <= offset.seconds <= true - honest[0] + 1e-6
+
+
 @pytest.mark.parametrize("clock", [float("nan"), float("inf"), -float("inf")])
 async def test_a_clock_that_is_no_number_is_none(place, clock):
     """A clock of NaN or infinity is left out, and the robot's metrics count as ever."""
@@ -231,11 +336,11 @@ async def test_a_clock_that_is_no_number_is_none(place, clock):
 
 def test_frames_of_a_body():
     """An object is metrics or, where it has metrics or events, a frame; a list holds either."""
-    one, two, three = _frames(b'[{"a":1},{"metrics":{"b":2},"timestamp":3},{"events":[{"type":"x"}]}]')
+    one, two, three = frames_of(b'[{"a":1},{"metrics":{"b":2},"timestamp":3},{"events":[{"type":"x"}]}]', 99)
     assert (one.metrics, two.metrics, two.timestamp, len(three.events)) == ({"a": 1}, {"b": 2}, 3.0, 1)
-    assert _frames(b'{"metrics":5}')[0].metrics == {"metrics": 5}, "a field of that name"
+    assert frames_of(b'{"metrics":5}', 99)[0].metrics == {"metrics": 5}, "a field of that name"
     with pytest.raises(ProtocolError, match="expected an object"):
-        _frames(b"[[]]")
+        frames_of(b"[[]]", 99)
 
 
 async def test_energy_keeps_joules_and_abstract_terms_apart():

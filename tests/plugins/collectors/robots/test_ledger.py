@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots import ledger as ledgers
 from agentd_plugins.collectors.robots.ledger import Entry, Ledger
-from agentd_plugins.collectors.robots.robot import STREAMS, Robot, Streams, kept_of
-from agentd_plugins.collectors.robots.vocabulary import meaning
+from agentd_plugins.collectors.robots.meaning import meaning
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.streams import STREAMS, Streams, kept_of
 
 
 class Link:
@@ -58,7 +59,7 @@ async def running(commit, monkeypatch):
 
 
 async def until(so):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not so():  # noqa: ASYNC110  # the conditions are many, and none of them can be waited for
             await asyncio.sleep(0)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
+from agentd_plugins.collectors.robots.meaning import Override, meaning
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-from agentd_plugins.collectors.robots.vocabulary import Override, meaning
 
 
 def robot():

@@ -3,8 +3,8 @@
 import pytest
 
 from agentd.options import Duration
+from agentd_plugins.collectors.robots.meaning import Override
 from agentd_plugins.collectors.robots.settings import RobotsConfig
-from agentd_plugins.collectors.robots.vocabulary import Override
 
 
 @pytest.mark.parametrize(

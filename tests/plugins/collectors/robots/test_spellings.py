@@ -2,8 +2,8 @@
 
 from itertools import product
 
+from agentd_plugins.collectors.robots.meaning import meaning
 from agentd_plugins.collectors.robots.readings import Readings
-from agentd_plugins.collectors.robots.vocabulary import meaning
 
 BUDGET = 10
 
