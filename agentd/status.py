@@ -46,6 +46,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    tls_error: str = ""
+    """Why the certificates cannot be used as they are; those before are shown still."""
     config_error: str = ""
     """Why the configuration in the files is not the one that is used."""
     degraded: bool = False

@@ -22,8 +22,10 @@ from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
+from agentd.metrics.spending import Spending
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
+from agentd.web.tls import Certificates
 from agentd.web.tokens import Tokens
 from agentd_plugins.collectors.robots import lists, signals, vocabulary
 
@@ -138,7 +140,14 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    own = [
+        *declared(),
+        *Gatherer.METRICS.values(),
+        *EventMetrics.declared(),
+        *declared_metrics(Tokens),
+        *declared_metrics(Spending),
+    ]
+    own += declared_metrics(Certificates)
     own.sort(key=lambda metric: metric.name)
     lines += [
         "",

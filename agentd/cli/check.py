@@ -31,5 +31,13 @@ def command(config_file: str | None, **options: object) -> None:
         except ConfigError as error:
             click.echo(str(error), err=True)
             fail("the file of tokens cannot be used")
+    if settings.web.tls is not None:
+        from agentd.web.tls import TlsError
+        from agentd.web.tls import load as load_certificates
+
+        try:
+            load_certificates(settings.web.tls)
+        except TlsError as error:
+            fail(f"the certificates cannot be used: {error}")
     files = ", ".join(map(str, settings.document.files)) or "no file: the defaults"
     click.echo(f"ok: {len(settings.instances)} plugins from {files}")

@@ -18,8 +18,8 @@ from agentd.status import JournalStatus, PluginStatus, Status
 def command(*, as_json: bool, **_options: object) -> None:
     """Show how the agent that runs on this machine is.
 
-    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written or the file of tokens not be
-    used, and with 2 where no agent answers.
+    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written, the file of tokens or the
+    certificates cannot be used, and with 2 where no agent answers.
     """
     status = msgspec.json.decode(ask("/api/v1/status"), type=Status)
     if as_json:
@@ -32,7 +32,7 @@ def command(*, as_json: bool, **_options: object) -> None:
         if (not plugin.up and not plugin.paused_until) or plugin.last_run in ("failed", "timed out")
     ]
     unwritten = status.journal is not None and status.journal.error
-    broken = unwritten or status.tokens_error or status.config_error
+    broken = unwritten or status.tokens_error or status.tls_error or status.config_error
     if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
         raise SystemExit(1)
 
@@ -51,6 +51,8 @@ def show(status: Status) -> None:
         click.echo(f"journal: {told(status.journal)}")
     if status.tokens_error:
         click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
+    if status.tls_error:
+        click.echo(f"TLS: THE CERTIFICATES CANNOT BE USED, those before are shown still: {status.tls_error}")
     if status.config_error:
         click.echo("the configuration in the files is REFUSED, an earlier one is used:")
         for line in status.config_error.splitlines():
