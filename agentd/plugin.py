@@ -91,6 +91,8 @@ event_from_json = decode
 hookimpl = pluggy.HookimplMarker("agentd")
 """Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""
 
+CANNOT_BE_TRIED = "cannot be tried: the plugin has no probe()"
+
 C = TypeVar("C", bound=Config)
 T = TypeVar("T")
 
@@ -176,6 +178,14 @@ class Plugin(Generic[C]):
     def routes(self) -> Iterable[Route]:
         """Return the paths that this plugin answers on the agent's web server."""
         return ()
+
+    async def probe(self) -> str:
+        """Return in a line what answers where this plugin sends to or asks, or raise what is wrong there.
+
+        ``agentd check --probe`` calls it of an instance of its own, which was not started and is stopped afterwards,
+        while the agent may run with the same options: it changes nothing, and takes no name that the agent has.
+        """
+        return CANNOT_BE_TRIED
 
     def about(self) -> Iterable[Family]:
         """Return what the plugin tells about itself: counters of its own work, shown with the agent's own metrics."""

@@ -104,6 +104,10 @@ class Missions(Collector[MissionsConfig]):
             await asyncio.wait({task})
         await self._link.close()
 
+    async def probe(self) -> str:
+        """Connect, log in, and ask whether it is there."""
+        return await self._link.probe()
+
     def collect(self) -> list[Family]:
         """Return what was counted."""
         counted = self._way.figures()
