@@ -73,6 +73,12 @@ class SelfMetrics:
         values = [1.0, *map(float, self.up.values()), float(self.configuration_accepted), self.configured_at]
         return self._layout.fill([*values, self._lag, float(self.worker_threads), *(number for _, number in process)])
 
+    def resident_bytes(self) -> int | None:
+        """Return how much memory of this process lies in RAM; None where there is no procfs."""
+        return next(
+            (int(number) for metric, number in self._process.numbers() if metric is ProcessMetrics.resident), None
+        )
+
     async def measure_lag(self) -> None:
         """Observe the lag of the event loop, until cancelled."""
         loop = asyncio.get_running_loop()

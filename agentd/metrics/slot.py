@@ -45,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True):
     at: float
     """When it ended, by the monotonic clock."""
     error: str = ""
+    refused: bool = False
+    """Whether there is no data because this process may not ask for it."""
 
     @property
     def series(self) -> int:
@@ -249,7 +251,7 @@ class Slot:
             self.reject(rejections)
 
     def _lack(self, reason: NoData) -> None:
-        self._conclude("no data", EMPTY, text_of(reason))
+        self._conclude("no data", EMPTY, text_of(reason), refused=isinstance(reason, Refused))
         if isinstance(reason, Refused):
             self._say(logging.WARNING, _REFUSED, f"nothing is told: {text_of(reason)}")
 
@@ -262,9 +264,9 @@ class Slot:
         if not self._stopping:
             self._say(logging.ERROR, text, f"failed: {text}", error)
 
-    def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
+    def _conclude(self, status: Status, frame: Frame, error: str = "", *, refused: bool = False) -> None:
         now = self._now()
-        self.last = Outcome(status, frame, now - self._begun, now, error)
+        self.last = Outcome(status, frame, now - self._begun, now, error, refused)
         if status == "ok":
             self.good = self.last
         elif status == "no data":  # an answer, too: what was good before is gone
