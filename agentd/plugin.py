@@ -139,6 +139,8 @@ class Plugin(Generic[C]):
     """The plugin's name: that of its file. An instance of it may have another."""
     config_type: ClassVar[type[Config]] = Config
     """The class of its options, taken from the brackets: ``class LoadAvg(Collector[Options])``."""
+    extra: ClassVar[str] = ""
+    """The extra of agentd's package that has the libraries which a bundled plugin needs; empty where it needs none."""
     exclusive: ClassVar[bool] = False
     """Whether two of the same section cannot run at once, because they have a port or a position in a stream, say. When
     its options change, a reload begins the new one beside the old and gives that up only when the new one runs; one

@@ -28,6 +28,7 @@ COMMANDS = {
     "reload": "Go over to the changed configuration.",
     "diff": "Show what a reload would change.",
     "status": "Show how the running agent is.",
+    "doctor": "Look for what may keep the agent from its work, and say what to do.",
     "events": "Show what has happened, and follow what happens.",
     "emit": "Say that something happened.",
     "sinks": "Show how the sinks are, deliver again, or skip.",

@@ -87,6 +87,7 @@ class Mqtt(Sink[MqttConfig]):
     """Publishes each event, the whole of it as JSON, and waits until the broker has acknowledged it."""
 
     name = "mqtt"
+    extra = "mqtt"
 
     _library: ModuleType | None = None
     _client: "Client | None" = None

@@ -79,6 +79,7 @@ class Nats(Sink[NatsConfig]):
     """
 
     name = "nats"
+    extra = "nats"
 
     _library: Any = None
     _client: "Client | None" = None

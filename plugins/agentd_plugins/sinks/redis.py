@@ -56,6 +56,7 @@ class Redis(Sink[RedisConfig]):
     """
 
     name = "redis"
+    extra = "redis"
 
     _library: ModuleType
     _pool: "ConnectionPool | None" = None

@@ -56,6 +56,7 @@ class Missions(Collector[MissionsConfig]):
     """Counts missions by status, from entries of Redis streams."""
 
     name = "missions"
+    extra = "redis"
     exclusive = True  # it has a place in its streams
     blocking = False  # a task of its own reads
     metrics = (*figures.DECLARED,)
