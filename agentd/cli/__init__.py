@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "Check the configuration and print every error.",
     "collect": "Collect once and print the metrics, without a server.",
     "plugins": "List plugins, describe one, or pause it.",
+    "explain": "Say what a metric means, and where it comes from.",
     "config": "Print the default configuration, the effective one, or its schema.",
     "reload": "Go over to the changed configuration.",
     "diff": "Show what a reload would change.",

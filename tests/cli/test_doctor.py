@@ -95,7 +95,7 @@ FAILING = PluginStatus(plugin="collectors.x", up=True, reason="", last_run="fail
         ({"addresses": (Address(":9000", 9000),)}, "ports", "warn", "the agent does not listen there"),
         ({"libraries": (Library("redis", "5.2", None, "redis", ("sinks.a",)),)}, "versions", "bad", "sinks.a needs"),
         ({"libraries": (Library("redis", "5.10", "5.9"),)}, "versions", "warn", "5.9"),
-        ({"status": replace(STATUS, plugins=[REFUSED])}, "privileges", "warn", "collectors.rapl tells nothing: needs it"),
+        ({"status": replace(STATUS, plugins=[REFUSED])}, "privileges", "warn", "rapl tells nothing: needs it"),
         ({"descriptors": 512}, "limits", "bad", "512 files"),
         ({"descriptors": 2048}, "limits", "warn", "2048 files"),
         ({"open_descriptors": 65000}, "limits", "bad", "65000 are"),
