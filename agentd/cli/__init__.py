@@ -30,6 +30,7 @@ COMMANDS = {
     "diff": "Show what a reload would change.",
     "status": "Show how the running agent is.",
     "doctor": "Look for what may keep the agent from its work, and say what to do.",
+    "bundle": "Pack what somebody else needs to find out what is wrong.",
     "events": "Show what has happened, and follow what happens.",
     "emit": "Say that something happened.",
     "sinks": "Show how the sinks are, deliver again, or skip.",
