@@ -174,6 +174,7 @@ class Agent:
             tls_error=self._web.tls_error,
             config_error=self._configured.error,
             degraded=self._configured.degraded,
+            resident_bytes=self._self.resident_bytes(),
         )
 
     def _status_line(self) -> str:
@@ -313,6 +314,8 @@ def _plugin_status(running: Running) -> PluginStatus:
         return status(last_run="never")
     return status(
         last_run=last.status,
+        last_run_at=time.time() - max(0.0, time.monotonic() - last.at),
+        refused=last.refused,
         error=last.error,
         duration_seconds=last.duration,
         series=last.series,

@@ -4,7 +4,6 @@ etc/agentd.toml and the man pages.
 
 import inspect
 import json
-import re
 import runpy
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,51 +12,19 @@ from pathlib import Path
 import msgspec
 
 from agentd.cli.config import entries
+from agentd.cli.declarations import own
 from agentd.cli.plugins import summary
 from agentd.config.describe import default_file
 from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
-from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
-from agentd.metrics.gather import Gatherer
-from agentd.metrics.selfmetrics import declared
-from agentd.metrics.spending import Spending
+from agentd.metrics.units import unit
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
-from agentd.web.tls import Certificates
-from agentd.web.tokens import Tokens
 from agentd_plugins.collectors.robots import lists, signals, vocabulary
 
 ROOT = Path(__file__).parent.parent
-
-UNITS = {
-    "bytes": "bytes",
-    "bits": "bits",
-    "seconds": "seconds",
-    "timestamp_seconds": "seconds since 1970",
-    "celsius": "°C",
-    "volts": "volts",
-    "volt": "volts",
-    "amps": "amperes",
-    "ampere": "amperes",
-    "watt": "watts",
-    "watts": "watts",
-    "joule": "joules",
-    "joules": "joules",
-    "hertz": "hertz",
-    "rpm": "turns a minute",
-    "ratio": "ratio, 0 to 1",
-    "sectors": "sectors of 512 bytes",
-    "percent": "%",
-    "bytes_per_second": "bytes a second",
-    "bits_per_second": "bits a second",
-    "transfers_per_second": "transfers a second",
-    "dbm": "dBm",
-    "watthour": "watt-hours",
-    "info": "always 1",
-}
-"""The units that names end in, before ``_total``."""
 
 
 def pages() -> dict[str, str]:
@@ -140,22 +107,13 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = [
-        *declared(),
-        *Gatherer.METRICS.values(),
-        *EventMetrics.declared(),
-        *declared_metrics(Tokens),
-        *declared_metrics(Spending),
-    ]
-    own += declared_metrics(Certificates)
-    own.sort(key=lambda metric: metric.name)
     lines += [
         "",
         "## The agent itself",
         "",
         "What agentd tells about itself, its collectors, its journal and its sinks.",
         "",
-        *table(own),
+        *table(own()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -168,13 +126,6 @@ def table(metrics: Iterable[Metric]) -> Iterator[str]:
         help_ = metric.help.replace("{}", "*").replace("|", "\\|")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{metric.name}` | {metric.kind} | {metric.unit or unit(metric.name)} | {labels} | {help_} |"
-
-
-def unit(name: str) -> str:
-    """Return the unit that a metric's name tells; nothing for plain numbers."""
-    plain = name.removesuffix("_total").removesuffix("_max").removesuffix("_min")
-    endings = (ending for ending in sorted(UNITS, key=len, reverse=True) if re.search(rf"_{ending}$", plain))
-    return next((UNITS[ending] for ending in endings), "")
 
 
 if __name__ == "__main__":

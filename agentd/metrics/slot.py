@@ -51,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
     at: float
     """When it ended, by the monotonic clock."""
     error: str = ""
+    refused: bool = False
+    """Whether there is no data because this process may not ask for it."""
 
     @property
     def series(self) -> int:
@@ -274,7 +276,7 @@ class Slot:
             self.reject(rejections)
 
     def _lack(self, reason: NoData) -> None:
-        self._conclude("no data", EMPTY, text_of(reason))
+        self._conclude("no data", EMPTY, text_of(reason), refused=isinstance(reason, Refused))
         if isinstance(reason, Refused):
             self._say(logging.WARNING, _REFUSED, f"nothing is told: {text_of(reason)}")
 
@@ -288,9 +290,9 @@ class Slot:
             self._say(logging.ERROR, text, f"failed: {text}", error)
             self._tell_rest()
 
-    def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
+    def _conclude(self, status: Status, frame: Frame, error: str = "", *, refused: bool = False) -> None:
         now = self._now()
-        self.last = Outcome(status, frame, now - self._begun, now, error)
+        self.last = Outcome(status, frame, now - self._begun, now, error, refused)
         if status in ("failed", "timed out"):
             self._rest.failed(now)
         else:  # a machine that lacks the thing has answered, too

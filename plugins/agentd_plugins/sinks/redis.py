@@ -56,6 +56,7 @@ class Redis(Sink[RedisConfig]):
     """
 
     name = "redis"
+    extra = "redis"
 
     _library: ModuleType
     _pool: "ConnectionPool | None" = None
@@ -81,6 +82,20 @@ class Redis(Sink[RedisConfig]):
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.disconnect(nowait=True)
+
+    async def probe(self) -> str:
+        """Connect, log in, and ask whether it is there."""
+        await self.start()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._connection.send_command("PING")
+                await self._connection.read_response()
+        except TimeoutError:
+            raise Retry(f"{self._where} does not answer") from None
+        except (self._library.RedisError, OSError) as error:
+            if type(error).__name__ != "NoPermissionError":  # who may not ask this may append all the same
+                raise self._retry(error) from error
+        return f"{self._where} lets the agent in"
 
     async def send(self, events: Sequence[Record]) -> None:
         """Append all in one pipeline, and read the answer to each."""
