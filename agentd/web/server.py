@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -41,8 +42,11 @@ class WebServer:
         addresses: Sequence[tuple[str, int]],
         unix_socket: Path | None = None,
         tokens: Tokens | None = None,
+        *,
         handed: Handed | None = None,
+        sections: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``sections``: by path, the section of the configuration by which somebody answers there."""
         self.bound: list[tuple[str, int]] = []
         """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
         self._addresses = addresses
@@ -50,6 +54,7 @@ class WebServer:
         self._unix_bound = False
         self._handed = Handed() if handed is None else handed
         self._tokens = Tokens() if tokens is None else tokens
+        self._sections = sections
         self._table = Table(())
         self._server: Connections | None = None
         self._runner: web.ServerRunner | None = None
@@ -149,7 +154,9 @@ class WebServer:
             if methods:
                 allowed = ", ".join(sorted(methods))
                 return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
-            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
+            return web.Response(
+                status=404, text=f"there is nothing at {request.path[:200]}{self._advice(request.path)}\n"
+            )
         if not principal.may(route.scope):
             return _forbidden(principal, route)
         if parts:
@@ -167,6 +174,15 @@ class WebServer:
                 self._server.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
         return response
+
+    def _advice(self, path: str) -> str:
+        """Return what to do about a path at which a plugin would answer if it ran; nothing for any other."""
+        for root, section in self._sections.items():
+            if f"{path}/".startswith(f"{root}/") and not any(each.path.startswith(root) for each in self.routes):
+                return (
+                    f": that takes [{section}] in the configuration. If it is there, `agentd status` says what is wrong"
+                )
+        return ""
 
     def _principal(self, request: web.BaseRequest) -> Principal | None:
         """Return who asks. A credential is judged alone, wherever it comes from: a wrong one is nobody's (None)."""

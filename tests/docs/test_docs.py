@@ -112,6 +112,17 @@ def test_every_relative_link_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_long_run_is_told_as_it_is():
+    """What the documents say of `make chaos` is a target, a variable with its default, and a test that there is."""
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    variable, name = re.search(r'^\$ (\w+)=5 make chaos ARGS="-k (\w+)"$', page, re.MULTILINE).groups()
+    run = (ROOT / "tests" / "chaos" / "test_chaos.py").read_text()
+    assert re.search(r"^chaos:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    default = re.search(rf'environ.get\("{variable}", "(\d+)"\)', run)[1]
+    assert f"({default} times where it is not set)" in page
+    assert re.search(rf"^async def {name}\(", run, re.MULTILINE)
+
+
 def test_make_is_told_of_both_commands():
     """The README's two commands are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
