@@ -30,14 +30,14 @@ Environment=AGENTD_LISTEN=127.0.0.1:$PORT"
 section installed
 install_package /given/old.deb
 section state
-systemctl show agentd --property=ActiveState,SubState,UnitFileState,User,StatusText,StartLimitIntervalUSec,WatchdogUSec
+systemctl show agentd --property=ActiveState,SubState,UnitFileState,User,StatusText,StartLimitIntervalUSec,WatchdogUSec,MemoryHigh,MemoryMax,TasksMax
 dpkg --verify agentd
 dpkg-query --show --showformat='${Conffiles}\n' agentd
 getent passwd agentd
 section start-milliseconds
 for _ in 1 2 3 4 5 6; do
   echo $((($(show ActiveEnterTimestampMonotonic) - $(show InactiveExitTimestampMonotonic)) / 1000)) \
-    $(($(show CPUUsageNSec) / 1000000))
+    "$(awk '{ print ($14 + $15) * 10 }' "/proc/$(show MainPID)/stat")" # ticks of user and system time
   systemctl stop agentd
   systemctl start agentd
 done
@@ -45,8 +45,8 @@ until_so answers
 section metrics
 curl --silent --fail "http://127.0.0.1:$PORT/metrics"
 section manual
-zcat /usr/share/man/man1/agentd-run.1.gz | head -n 3
-zcat /usr/share/man/man5/agentd.toml.5.gz | head -n 3
+zcat /usr/share/man/man1/agentd-run.1.gz | sed --quiet 1,3p
+zcat /usr/share/man/man5/agentd.toml.5.gz | sed --quiet 1,3p
 section completed
 bash -c 'source /usr/share/bash-completion/completions/agentd
   COMP_WORDS=(agentd emi) COMP_CWORD=1

@@ -107,9 +107,10 @@ def test_the_status_says_what_it_does(host: Sections) -> None:
 
 
 def test_it_is_watched_and_tried_for_ever(host: Sections) -> None:
-    """There is a watchdog, and no limit to how often it is started."""
+    """There is a watchdog, no limit to how often it is started, and one to memory and tasks."""
     state = properties(host["state"])
     assert (state["WatchdogUSec"], state["StartLimitIntervalUSec"]) == ("30s", "0")
+    assert (state["MemoryHigh"], state["MemoryMax"], state["TasksMax"]) == (f"{384 << 20}", f"{512 << 20}", "256")
 
 
 def test_it_is_scraped(host: Sections, capsys: pytest.CaptureFixture[str]) -> None:
