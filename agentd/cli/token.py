@@ -15,45 +15,35 @@ from agentd.options import Duration, Secret
 from agentd.routes import Scope
 
 
-class Moment(click.ParamType[Any]):
-    """A length of time from now on, or a point of time with its zone."""
-
-    name = "when"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the point of time, in whole seconds."""
-        if isinstance(value, datetime):
-            return value
+def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
+    """Return a point of time with its zone, or a length of time from now on, as a point in whole seconds."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.now(UTC) + timedelta(seconds=Duration.parse(value))
+    except (ValueError, OverflowError):
         try:
-            moment = datetime.now(UTC) + timedelta(seconds=Duration.parse(value))
-        except (ValueError, OverflowError):
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                self.fail(f'expected "90d", or 2030-01-31T12:00:00Z; found {value!r}', param, ctx)
-            moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-        if moment <= datetime.now(UTC):
-            self.fail(f"{value} is over", param, ctx)
-        return moment.astimezone(UTC).replace(microsecond=0)
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise click.BadParameter(f'expected "90d", or 2030-01-31T12:00:00Z; found {value!r}') from None
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    if moment <= datetime.now(UTC):
+        raise click.BadParameter(f"{value} is over")
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
-class Length(click.ParamType[Any]):
-    """A length of time."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the length of time."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return timedelta(seconds=Duration.parse("0s" if value == "0" else value))
-        except (ValueError, OverflowError) as error:
-            self.fail(str(error), param, ctx)
+def _length(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:
+    """Return a length of time."""
+    try:
+        return timedelta(seconds=Duration.parse("0s" if value == "0" else value))
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(str(error)) from None
 
 
 FILE = click.option("--file", type=click.Path(path_type=Path), help="The file of tokens, instead of [web] tokens_file.")
-EXPIRES = click.option("--expires", type=Moment(), metavar="WHEN", help="When it ends: 90d, or 2030-01-31T12:00:00Z.")
+EXPIRES = click.option(
+    "--expires", callback=_moment, metavar="WHEN", help="When it ends: 90d, or 2030-01-31T12:00:00Z."
+)
 
 
 @click.group("token")
@@ -130,7 +120,14 @@ def list_(file: Path | None, *, as_json: bool, **options: Any) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--overlap", type=Length(), default="24h", show_default=True, help="How long the one before still goes.")
+@click.option(
+    "--overlap",
+    callback=_length,
+    metavar="LENGTH",
+    default="24h",
+    show_default=True,
+    help="How long the one before still goes.",
+)
 @EXPIRES
 @FILE
 @common

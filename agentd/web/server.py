@@ -120,19 +120,22 @@ class WebServer:
         whose connections end with the request under way. Raises ``ListenError`` where a listener cannot be opened or
         certificates not be used; then all is as it was.
         """
-        before = self._settings
-        loaded = await self._loaded(settings)
+        before, known = self._settings, self._certificates.loaded
+        unchanged = known is not None and known.settings == settings.tls  # what is in the files is seen by watch()
+        loaded = known if unchanged else await self._loaded(settings)
         principals = Principals(settings, self._tokens, self._in_worker)
         if settings.basic_auth == before.basic_auth:
             principals.users = self._principals.users  # with the verdicts that it remembers
-        known = self._certificates.loaded
-        self._certificates.take(loaded if known is None or loaded is not None else known)
+        if loaded is not None and not unchanged:
+            self._certificates.take(loaded)
         try:
             ended = await self._listen(settings)
         except ListenError:
-            self._certificates.take(known)
+            if not unchanged:
+                self._certificates.take(known)
             raise
-        self._certificates.take(loaded)
+        if loaded is None:
+            self._certificates.take(None)
         await self._in_worker(self._tokens.replace, settings.tokens, settings.tokens_file)
         self._settings, self._principals = settings, principals
         if settings.tls != before.tls:

@@ -196,3 +196,19 @@ async def test_tls_comes_and_goes(serve, open_ended, authority, ports):
     await secure.ends()
     assert await (await open_ended(address)).ask() == (200, "anonymous")
     assert made.bound == [address]
+
+
+async def test_certificates_that_broke_since_hold_nothing_up(serve, open_ended, authority, ports, tmp_path):
+    """Where only other settings change, files of certificates that cannot be used now are no reason to refuse them."""
+    certificate = authority.issue("one")
+    key = tmp_path / "key.pem"
+    key.write_bytes(certificate.key.read_bytes())
+    tls = Tls(cert_file=str(certificate.file), key_file=str(key))
+    made = await serve(listen=[here(ports[0])], tls=tls)
+    secure = await open_ended(("127.0.0.1", ports[0]), ssl=ssl.create_default_context(cafile=str(authority.file)))
+    key.write_text("broken")
+    made._certificates.look()
+    await made.apply(WebSettings(listen=[here(ports[0]), here(ports[1])], tls=tls))
+    assert "no certificate or no key" in made.tls_error
+    assert await secure.ask() == (200, "anonymous")
+    assert [address[1] for address in made.bound] == list(ports[:2])
