@@ -125,3 +125,23 @@ def wrong(status: Status) -> list[str]:
     if status.tokens_error:
         found.append("the file of tokens cannot be used")
     return found
+
+
+def line(status: Status) -> str:
+    """Return the status on one line, as ``systemctl status`` shows it."""
+    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
+    series = sum(plugin.series or 0 for plugin in collectors)
+    parts = [f"{len(collectors)} collectors, {series} series"]
+    if status.journal is not None:
+        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
+    if status.sinks:
+        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
+    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
+        parts.append(f"not healthy: {' '.join(unhealthy)}")
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+        parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
+    return "; ".join(parts)

@@ -1,11 +1,12 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events
-and etc/agentd.toml.
+"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events,
+etc/agentd.toml and the man pages.
 """
 
 import inspect
 import json
+import runpy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from agentd.metrics.family import Metric
 from agentd.metrics.units import unit
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
-from agentd_plugins.collectors.robots import signals, vocabulary
+from agentd_plugins.collectors.robots import lists, signals, vocabulary
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,11 +30,13 @@ ROOT = Path(__file__).parent.parent
 def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
+    manual = runpy.run_path(str(ROOT / "docs" / "manual.py"))["pages"]()
     return {
         "docs/metrics.md": metrics_page(registry),
         "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "etc/agentd.toml": default_file(entries(registry)),
+        **{f"docs/man/{name}": text for name, text in manual.items()},
     }
 
 
@@ -46,16 +49,20 @@ def fields_page() -> str:
         "mean; `*` is any name, and becomes the label. Capitals do not count. Also each metric's own name is",
         "understood, with and without `robot_`.",
         "",
-        "| metric | unit | fields | multiplied by | not known |",
+        "| metric | unit | fields | multiplied by, or what values mean | not known |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, labels, scale, absent, fields in vocabulary.SAYINGS:
+    for name, labels, scale, meant, fields in vocabulary.SAYINGS:
         signal = signals.SIGNALS[name]
         given = {label: value for label, value in zip(signal.metric.labels[1:], labels, strict=False) if value}
         shown = signal.name + labels_of(given)
         spelled = ", ".join(f"`{field}`" for field in fields.split())
-        unknown = ", ".join(f"{value:g}" for value in absent)
-        lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {'' if scale == 1 else f'{scale:g}'} | {unknown} |")
+        special = meant if isinstance(meant, Mapping) else dict.fromkeys(meant)
+        unknown = ", ".join(f"{value:.10g}" for value, what in special.items() if what is None)
+        means = ", ".join(f"{value:g} is {what:g}" for value, what in special.items() if what is not None)
+        factor = means if scale == 1 else f"{scale:.10g}"
+        lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {factor} | {unknown} |")
+    lines += ["", f"Lists that are understood: {', '.join(f'`{field}`' for field in sorted(lists.FIELDS))}."]
     texts = ", ".join(f"`{field}`" for field in vocabulary.TEXTS)
     lines += ["", f"Texts that become the value of a label: {texts}.", ""]
     terms = ", ".join(f"`energy.{term}`" for term in signals.ENERGY_TERMS)

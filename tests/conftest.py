@@ -287,6 +287,26 @@ def command(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]
     return run
 
 
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path, str], Path]]:
+    """Mounts small disks in memory on folders, until the test ends; skips where that may not be done."""
+    folders: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Path:
+        if os.geteuid() or shutil.which("mount") is None:
+            pytest.skip("only root can mount a small disk")
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "agentd-test", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in reversed(folders):  # files on them may still be open; a test may have done it itself
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def server_binary() -> Callable[[str], str]:
     """Returns the path of a real server's program; skips where it is not installed, or fails where that is strict."""

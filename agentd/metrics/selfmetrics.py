@@ -15,6 +15,7 @@ from agentd import __version__
 from agentd.metrics.family import Histogram, Metric, gauge
 from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.process import ProcessMetrics
+from agentd.metrics.spending import Spending
 
 LAG_EVERY = 5.0
 """Seconds between two measurements of how late the event loop is. Each wakes the process up, for nothing else."""
@@ -99,10 +100,10 @@ class SelfMetrics:
 
 
 def declared() -> Iterable[Metric]:
-    """Return what is declared above and in ``process``, for the reference page."""
+    """Return what is declared above, in ``process`` and in ``spending``, for the reference page."""
     return [
         metric
-        for owner in (SelfMetrics, ProcessMetrics)
+        for owner in (SelfMetrics, ProcessMetrics, Spending)
         for metric in vars(owner).values()
         if isinstance(metric, Metric)
     ]

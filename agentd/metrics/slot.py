@@ -14,6 +14,7 @@ from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
+from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData, Refused
 
@@ -73,6 +74,7 @@ class Slot:
         threaded: bool | None = None,
         transform: Transform | None = None,
         tell: Tell | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.collector = collector
         self.name = name
@@ -99,6 +101,7 @@ class Slot:
         self.transform = transform
         """Changes what a collection brought, before it is checked."""
         self._tell = tell
+        self._spending = spending or Spending()
         self._failed = False
         self.transformed = Admission(max_series)
         self._task: asyncio.Task[Admitted] | None = None
@@ -140,6 +143,8 @@ class Slot:
             self._fail(error)
         else:
             self._accept(*result)
+        if self.last is not None:
+            self._spending.ran(self.key, self.last.duration)
         return None
 
     async def first(self) -> None:
@@ -172,13 +177,13 @@ class Slot:
     def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        self._task = loop.create_task(run, name=self.key)
+        self._task = loop.create_task(run, name=self.key, context=on_behalf_of(self.key))
         self._task.add_done_callback(self._ended)
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
     async def _in_thread(self) -> Admitted:
-        answer = await self._workers.run(self._collect)
+        answer = await self._workers.run(self._spending.working(self.key, self._collect))
         return answer if isinstance(answer, tuple) else await self._admit(answer)
 
     def _collect(self) -> Admitted | Awaitable[Any]:

@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from agentd.config import WebSettings
 from agentd.errors import described
 from agentd.routes import Principal, Route, Scope
 from agentd.web.connections import SENDING, Connections
+from agentd.web.handed import Handed
 from agentd.web.table import Table
 from agentd.web.tokens import Tokens
 
@@ -40,13 +42,19 @@ class WebServer:
         addresses: Sequence[tuple[str, int]],
         unix_socket: Path | None = None,
         tokens: Tokens | None = None,
+        *,
+        handed: Handed | None = None,
+        sections: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``sections``: by path, the section of the configuration by which somebody answers there."""
         self.bound: list[tuple[str, int]] = []
         """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
         self._addresses = addresses
         self._unix_socket = unix_socket
         self._unix_bound = False
+        self._handed = Handed() if handed is None else handed
         self._tokens = Tokens() if tokens is None else tokens
+        self._sections = sections
         self._table = Table(())
         self._server: Connections | None = None
         self._runner: web.ServerRunner | None = None
@@ -69,6 +77,8 @@ class WebServer:
         try:
             for host, port in self._addresses:
                 await self._listen(self._runner, host, port)
+            for address in self._handed.left():
+                log.warning("systemd has opened %s, which [web] listen does not name: nobody answers there", address)
             if self._unix_socket is not None:
                 await self._listen_locally(self._runner, self._unix_socket)
         except ListenError:
@@ -90,9 +100,12 @@ class WebServer:
 
     async def _listen(self, runner: web.ServerRunner, host: str, port: int) -> None:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        handed = self._handed.take(host, port)
+        sites: list[web.BaseSite] = [web.SockSite(runner, each) for each in handed]
+        sites = sites or [web.TCPSite(runner, host or None, port)]
         try:
-            site = web.TCPSite(runner, host or None, port)
-            await site.start()
+            for site in sites:
+                await site.start()
         except UnicodeError as error:  # as a host's name it cannot be looked up
             raise ListenError(f"cannot listen on {shown}: {host!r} is no name of a host") from error
         except OSError as error:
@@ -101,9 +114,10 @@ class WebServer:
             if error.errno == errno.EADDRINUSE:
                 advice = "; another program (or another agentd) has that port: choose one with --listen or [web] listen"
             raise ListenError(f"cannot listen on {shown}: {reason}{advice}") from error
-        server = site._server  # noqa: SLF001  # aiohttp shows the real port in no other way
-        for listening in getattr(server, "sockets", ()):
-            self.bound.append(listening.getsockname()[:2])
+        for site in sites:
+            server = site._server  # noqa: SLF001  # aiohttp shows the real port in no other way
+            for listening in getattr(server, "sockets", ()):
+                self.bound.append(listening.getsockname()[:2])
 
     async def _listen_locally(self, runner: web.ServerRunner, path: Path) -> None:
         try:
@@ -140,7 +154,9 @@ class WebServer:
             if methods:
                 allowed = ", ".join(sorted(methods))
                 return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
-            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
+            return web.Response(
+                status=404, text=f"there is nothing at {request.path[:200]}{self._advice(request.path)}\n"
+            )
         if not principal.may(route.scope):
             return _forbidden(principal, route)
         if parts:
@@ -158,6 +174,15 @@ class WebServer:
                 self._server.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
         return response
+
+    def _advice(self, path: str) -> str:
+        """Return what to do about a path at which a plugin would answer if it ran; nothing for any other."""
+        for root, section in self._sections.items():
+            if f"{path}/".startswith(f"{root}/") and not any(each.path.startswith(root) for each in self.routes):
+                return (
+                    f": that takes [{section}] in the configuration. If it is there, `agentd status` says what is wrong"
+                )
+        return ""
 
     def _principal(self, request: web.BaseRequest) -> Principal | None:
         """Return who asks. A credential is judged alone, wherever it comes from: a wrong one is nobody's (None)."""

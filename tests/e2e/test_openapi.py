@@ -127,6 +127,8 @@ def run(operation, mode, agent, wanted):
             case.path_parameters["name"] = sink
         if sink is not None and "robot_id" in case.path_parameters:
             case.path_parameters["robot_id"] = "r1"
+        if sink is not None and "plugin" in case.path_parameters:
+            case.path_parameters["plugin"] = "collectors.silent"
         response = case.call(base_url=agent.url, timeout=60)
         answered.append(response.status_code)
         case.validate_response(response, checks=wanted)

@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from agentd.registry import Registry
+from agentd_plugins import PATHS
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OF_PROMETHEUS = (
@@ -323,6 +326,20 @@ def test_unknown_paths_are_404(standing_agent, path):
     answer = standing_agent.get(path)
     assert answer.status == 404
     assert answer.text.startswith("there is nothing at /")
+
+
+@pytest.mark.parametrize("path", ["/api/telemetry/info", "/api/telemetry/ws/amr-7"])
+def test_paths_of_robots_where_robots_are_not_configured(standing_agent, path):
+    """They are a 404 that says which section to add."""
+    answer = standing_agent.get(path)
+    assert (answer.status, "[collectors.robots]" in answer.text) == (404, True)
+
+
+@pytest.mark.parametrize("kind_name", PATHS.values())
+def test_sections_of_paths_are_those_of_plugins(kind_name):
+    """Each section that such an answer may name is that of a plugin."""
+    kind, name = kind_name.split(".")
+    assert name in Registry().names(kind)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])

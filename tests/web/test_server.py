@@ -138,6 +138,23 @@ async def test_unknown_paths_and_methods(serve):
     assert await ask(server, "/page", method="HEAD") == (200, "")
 
 
+async def test_a_path_of_a_plugin_that_does_not_run(serve):
+    """Where a plugin would answer that does not run, the answer names the section that adds it; where it runs, and
+    elsewhere, an unknown path is only that.
+    """
+    server = WebServer([("127.0.0.1", 0)], sections={"/fleet": "collectors.fleet"})
+    await server.start()
+    try:
+        for path in ("/fleet", "/fleet/robots/7"):
+            status, text = await ask(server, path)
+            assert (status, "[collectors.fleet]" in text) == (404, True)
+        assert await ask(server, "/fleets") == (404, "there is nothing at /fleets\n")
+        server.set_routes([says("yes", path="/fleet/robots")])
+        assert await ask(server, "/fleet/robots/7") == (404, "there is nothing at /fleet/robots/7\n")
+    finally:
+        await server.stop()
+
+
 class UnprintableError(Exception):
     """An error of which not even the text can be had."""
 

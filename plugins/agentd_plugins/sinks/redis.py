@@ -61,6 +61,7 @@ class Redis(Sink[RedisConfig]):
     _library: ModuleType
     _pool: "ConnectionPool | None" = None
     _connection: Any = None
+    _proven = False  # whether the server has answered to an event on this connection
 
     def __init__(self, config: RedisConfig, context: Context | None = None) -> None:
         super().__init__(config, context)
@@ -103,7 +104,11 @@ class Redis(Sink[RedisConfig]):
             connection, old = await self._connect(), False
         answers: list[Exception | None] = []  # None: acknowledged
         try:
-            await self._append(connection, events, answers)
+            if not self._proven:
+                # A server that still loads its data refuses what comes first, and may take what lies behind it.
+                await self._append(connection, events[:1], answers)
+                self._proven = True
+            await self._append(connection, events[len(answers) :], answers)
         except (self._library.RedisError, OSError) as error:
             await self.stop()
             if old and not answers:  # it broke while nobody used it
@@ -157,7 +162,7 @@ class Redis(Sink[RedisConfig]):
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection
+        self._connection, self._proven = connection, False
         return connection
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
