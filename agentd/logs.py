@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ from contextlib import nullcontext
 from hashlib import blake2b
 from typing import Any, Literal, TextIO
 
+from agentd import journald
 from agentd.folding import Folding, Repeats
 
 LogFormat = Literal["auto", "text", "json"]
@@ -18,6 +20,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """Levels of logging and the priorities of syslog(3) that journald shows in colours and filters by."""
+
+_PLUGIN = re.compile(r"agentd\.((?:collectors|exporters|sinks)\..+)")
+"""The name of a plugin instance's logger."""
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROLS |= {ord("\n"): "\\n", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -31,20 +36,25 @@ Line = tuple[str, int, bytes]
 """What tells lines apart: the logger, the level, and a digest of all else."""
 
 
-def configure(level: LogLevel, format: LogFormat = "auto", stream: TextIO | None = None) -> None:
+def configure(
+    level: LogLevel, format: LogFormat = "auto", stream: TextIO | None = None, address: str = journald.SOCKET
+) -> None:
     """Send the records of all loggers to standard error, once each.
 
-    ``auto`` is text, without time but with a priority where standard error leads to journald, which adds the time.
+    ``auto`` is text, or entries of journald with fields of their own where standard error leads to journald,
+    which listens at an address.
     """
     out = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  # standard error may be closed: None
-    handler = FoldingHandler(out)
     journal = format == "auto" and to_journal(out)
+    handler: logging.Handler = logging.StreamHandler(out)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(journal=journal))
+    if journal:
+        handler = JournalHandler(handler, address)
     root = logging.getLogger()
     for before in root.handlers:
         if isinstance(before, FoldingHandler):
             before.close()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [FoldingHandler(handler)]
     root.setLevel(level.upper())
     logging.raiseExceptions = False  # a log that cannot be written must not fill the log
     # Libraries tell at "info" what only their developers want to know.
@@ -59,18 +69,19 @@ def look() -> None:
             handler.look()
 
 
-class FoldingHandler(logging.StreamHandler[TextIO]):
-    """Writes a line that comes again within five minutes once, and then how often it came."""
+class FoldingHandler(logging.Handler):
+    """Passes a line that comes again within five minutes on once, and then how often it came."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream)
+    def __init__(self, out: logging.Handler, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._out = out
         self._clock = clock
         self._folding: Folding[Line] = Folding()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record that is new, and what is to be told of others before it."""
         if self._is_new(record):
-            super().emit(record)
+            self._out.handle(record)
 
     def look(self) -> None:
         """Write how often lines came again whose time is over."""
@@ -98,7 +109,7 @@ class FoldingHandler(logging.StreamHandler[TextIO]):
             name, level, _ = each.key
             record = logging.LogRecord(name, level, "", 0, str(each), None, None)
             record.repeated = each.times
-            super().emit(record)
+            self._out.handle(record)
 
 
 def told_apart_by(record: logging.LogRecord) -> Line:
@@ -141,16 +152,20 @@ class TextFormatter(logging.Formatter):
         super().__init__()
         self._journal = journal
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text; a traceback follows on lines of its own."""
+    def plain(self, record: logging.LogRecord) -> str:
+        """Return the record as text without time and level; a traceback follows on lines of its own."""
         extra = "".join(f" {name}={value}" for name, value in fields(record).items() if name != "repeated")
         name = record.name.removeprefix("agentd.")
         text = f"{name}: {record.getMessage()}{extra}".translate(_CONTROLS)
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
+        return text
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as it is written to a stream."""
+        text = self.plain(record)
         if self._journal:
-            priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
-            return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+            return "\n".join(f"<{_priority(record)}>{line}" for line in text.split("\n"))
         return f"{_timestamp(record)} {record.levelname.lower():7} {text}"
 
 
@@ -171,6 +186,45 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class JournalHandler(logging.Handler):
+    """Sends records to journald with fields to search by; what it does not take goes the other way.
+
+    Beside the fields that journald knows, ``AGENTD_PLUGIN`` names the instance (``collectors.cpu``) whose record it is,
+    and ``AGENTD_NAME`` is what was passed as ``extra`` under a name.
+    """
+
+    def __init__(self, otherwise: logging.Handler, address: str = journald.SOCKET) -> None:
+        super().__init__()
+        self._otherwise = otherwise
+        self._address = address
+        self._formatter = TextFormatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record."""
+        try:
+            entry = {
+                "MESSAGE": self._formatter.plain(record),
+                "PRIORITY": str(_priority(record)),
+                "SYSLOG_IDENTIFIER": "agentd",
+                "CODE_FILE": record.pathname,
+                "CODE_LINE": str(record.lineno),
+                "CODE_FUNC": record.funcName or "",
+                "AGENTD_LOGGER": record.name,
+            }
+            if match := _PLUGIN.fullmatch(record.name):
+                entry["AGENTD_PLUGIN"] = match[1]
+            entry |= {journald.field_name(name): str(value) for name, value in fields(record).items()}
+        except Exception:  # noqa: BLE001  # as with any handler, a record that cannot be shown fails nobody
+            self.handleError(record)
+            return
+        if not journald.send(entry, self._address):
+            self._otherwise.handle(record)
+
+
+def _priority(record: logging.LogRecord) -> int:
+    return next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

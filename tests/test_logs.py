@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import re
+import socket
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentd import logs
+from agentd import journald, logs
 from agentd.folding import LINES, LONGEST, WINDOW, Folding
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -129,11 +130,11 @@ def test_a_log_that_cannot_be_written_fails_nobody(written, capsys):
     ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 3)]
 )
 def test_journald_gets_priorities_instead_of_times(tmp_path, monkeypatch, level, priority):
-    """It has the time itself, and each line its priority, those of a traceback included."""
+    """Where it takes no entries, it has the time itself all the same, and gets a priority for each line."""
     with (tmp_path / "journal").open("w+") as stream:
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        logs.configure("debug", "auto", stream)
+        logs.configure("debug", "auto", stream, str(tmp_path / "nobody"))
         try:
             raise ValueError("wrong")
         except ValueError as error:
@@ -143,6 +144,81 @@ def test_journald_gets_priorities_instead_of_times(tmp_path, monkeypatch, level,
     assert lines[0] == f"<{priority}>cpu: x"
     assert len(lines) > 2
     assert all(line.startswith(f"<{priority}>") for line in lines)
+
+
+def entry(data):
+    """Return the fields of a datagram to journald, read as its protocol says."""
+    found = {}
+    while data:
+        line, _, data = data.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(data[:8], "little")
+            value, end, data = data[8 : 8 + size], data[8 + size : 9 + size], data[9 + size :]
+            assert end == b"\n"
+        assert re.fullmatch("[A-Z][A-Z0-9_]{0,63}", name.decode())
+        found[name.decode()] = value.decode()
+    return found
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """Logs to a journald of the test's own; returns what it gets next, and the file behind standard error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening, (tmp_path / "log").open("w+") as stream:
+        listening.bind(str(tmp_path / "journal"))
+        listening.settimeout(10)
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        logs.configure("info", "auto", stream, str(tmp_path / "journal"))
+        yield lambda: entry(listening.recv(1 << 20)), tmp_path / "log"
+
+
+def test_journald_gets_fields_to_search_by(journal):
+    """The plugin, the priority, the place in the code and what came as ``extra`` are fields of their own."""
+    received, stream = journal
+    logging.getLogger("agentd.sinks.fleet").warning("it is %s", "late", extra={"since-when": 3})
+    logging.getLogger("agentd.daemon").info("x")
+    one, two = received(), received()
+    assert one.pop("CODE_FILE") == __file__
+    assert one.pop("CODE_LINE").isdecimal()
+    assert one == {
+        "MESSAGE": "sinks.fleet: it is late since-when=3",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "agentd",
+        "CODE_FUNC": "test_journald_gets_fields_to_search_by",
+        "AGENTD_LOGGER": "agentd.sinks.fleet",
+        "AGENTD_PLUGIN": "sinks.fleet",
+        "AGENTD_SINCE_WHEN": "3",
+    }
+    assert (two["MESSAGE"], two["PRIORITY"]) == ("daemon: x", "6")
+    assert "AGENTD_PLUGIN" not in two
+    assert stream.read_text() == "", "nothing is written twice"
+
+
+def test_a_traceback_is_one_entry_of_journald(journal):
+    """Its lines are not entries of their own."""
+    received, _ = journal
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        logging.getLogger("agentd").exception("failed")
+    message = received()["MESSAGE"]
+    assert message.startswith("agentd: failed\nTraceback")
+    assert message.endswith("ValueError: wrong")
+
+
+def test_what_journald_does_not_take_is_written_to_standard_error(journal):
+    """An entry that is too large for a datagram is not lost."""
+    _, stream = journal
+    logging.getLogger("agentd").info("x" * (8 << 20))
+    assert stream.read_text() == f"<6>agentd: {'x' * (8 << 20)}\n"
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_no_value_forges_a_field_of_journald(values):
+    """Whatever names and values are logged, what is read back are these values, under names that journald allows."""
+    named = {journald.field_name(name): value for name, value in values.items()}
+    assert entry(journald.encode(named)) == named
 
 
 @pytest.mark.parametrize("value", [None, "", "1:2", "x", ":"])
@@ -164,8 +240,9 @@ class Folded:
     def __init__(self, formatter=None):
         self.now = 1000.0
         self.stream = io.StringIO()
-        self.handler = logs.FoldingHandler(self.stream, lambda: self.now)
-        self.handler.setFormatter(formatter or logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        out = logging.StreamHandler(self.stream)
+        out.setFormatter(formatter or logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self.handler = logs.FoldingHandler(out, lambda: self.now)
         self.seen = 0
 
     def say(self, text, *args, name="agentd.x", level=logging.INFO, error=None, **extra):

@@ -6,6 +6,7 @@ import pytest
 
 from agentd import roster
 from agentd.config import CollectorKeys, ExporterKeys, Instance
+from agentd.instances import slot_for
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Config, Context, Exporter, Family
@@ -80,7 +81,7 @@ class World:
         self.roster = Roster(
             self.gatherer,
             self.flow,
-            self.workers,
+            lambda running, registry: slot_for(running, registry, self.workers),
             lambda one: Context(name=one.key),
             lambda runnings: self.shown.append([each.instance.key for each in runnings if each.up]),
         )

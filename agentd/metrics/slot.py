@@ -14,6 +14,7 @@ from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
+from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData, Refused
 from agentd.resilience import CircuitBreaker
@@ -50,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
     at: float
     """When it ended, by the monotonic clock."""
     error: str = ""
+    refused: bool = False
+    """Whether there is no data because this process may not ask for it."""
 
     @property
     def series(self) -> int:
@@ -76,6 +79,7 @@ class Slot:
         threaded: bool | None = None,
         transform: Transform | None = None,
         tell: Tell | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.collector = collector
         self.name = name
@@ -102,6 +106,7 @@ class Slot:
         self.transform = transform
         """Changes what a collection brought, before it is checked."""
         self._tell = tell
+        self._spending = spending or Spending()
         self._failed = False
         self._rest = CircuitBreaker(*RESTS)
         self.transformed = Admission(max_series)
@@ -155,6 +160,8 @@ class Slot:
             self._fail(error)
         else:
             self._accept(*result)
+        if self.last is not None:
+            self._spending.ran(self.key, self.last.duration)
         return None
 
     async def first(self) -> None:
@@ -187,13 +194,13 @@ class Slot:
     def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        self._task = loop.create_task(run, name=self.key)
+        self._task = loop.create_task(run, name=self.key, context=on_behalf_of(self.key))
         self._task.add_done_callback(self._ended)
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
     async def _in_thread(self) -> Admitted:
-        answer = await self._workers.run(self._collect)
+        answer = await self._workers.run(self._spending.working(self.key, self._collect))
         return answer if isinstance(answer, tuple) else await self._admit(answer)
 
     def _collect(self) -> Admitted | Awaitable[Any]:
@@ -269,7 +276,7 @@ class Slot:
             self.reject(rejections)
 
     def _lack(self, reason: NoData) -> None:
-        self._conclude("no data", EMPTY, text_of(reason))
+        self._conclude("no data", EMPTY, text_of(reason), refused=isinstance(reason, Refused))
         if isinstance(reason, Refused):
             self._say(logging.WARNING, _REFUSED, f"nothing is told: {text_of(reason)}")
 
@@ -283,9 +290,9 @@ class Slot:
             self._say(logging.ERROR, text, f"failed: {text}", error)
             self._tell_rest()
 
-    def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
+    def _conclude(self, status: Status, frame: Frame, error: str = "", *, refused: bool = False) -> None:
         now = self._now()
-        self.last = Outcome(status, frame, now - self._begun, now, error)
+        self.last = Outcome(status, frame, now - self._begun, now, error, refused)
         if status in ("failed", "timed out"):
             self._rest.failed(now)
         else:  # a machine that lacks the thing has answered, too
