@@ -36,8 +36,9 @@ lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
 	@$(VENV)/bin/mypy
 	@! type shellcheck &>/dev/null || shellcheck .ci/* debian/build debian/p* tests/systemd/*.sh
 
-docs: $(VENV)/ready ## Write the pages that follow from the code: docs/metrics.md, docs/man and others.
+docs: $(VENV)/ready ## Write what follows from the code: docs/metrics.md, docs/man, etc/agentd.toml, etc/grafana and others.
 	@$(PYTHON) docs/generate.py
+	@$(PYTHON) docs/dashboards.py
 
 bench: $(VENV)/ready servers ## Measure agentd beside its peers.
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentd import __version__, directories, instances, systemd
+from agentd import __version__, directories, instances, logs, systemd
 from agentd.changes import Changes
-from agentd.config import ExporterKeys, Instance, Settings, parse_address
+from agentd.config import ExporterKeys, Instance, Settings
 from agentd.errors import text_of
 from agentd.events.flow import Flow
 from agentd.events.metrics import EventMetrics
@@ -37,6 +37,7 @@ from agentd.routes import Route
 from agentd.status import PluginStatus, Status, line
 from agentd.web import control, events, health, openapi
 from agentd.web.handed import Handed
+from agentd.web.listeners import spelled
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
 
@@ -64,12 +65,15 @@ class Agent:
         self._gatherer = Gatherer()
         self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook_of(registry))
         self._roster = Roster(self._gatherer, self._flow, self._slot_for, self._context, self._show)
-        addresses = [parse_address(text) for text in settings.web.listen]
-        tokens_file = settings.web.tokens_file
-        self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
+        self._tokens = Tokens.of(settings.web)
         self._handed = Handed(systemd.sockets())
         self._web = WebServer(
-            addresses, directories.socket_path(), self._tokens, handed=self._handed, sections=registry.paths()
+            settings.web,
+            directories.socket_path(),
+            self._tokens,
+            self._workers.run,
+            handed=self._handed,
+            sections=registry.paths(),
         )
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,8 +106,8 @@ class Agent:
             await self._workers.run(self._tokens.look)
         await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
-        self._tasks.add(asyncio.create_task(self._self.measure_lag()))
-        self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
+        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look)))
+        self._tasks.add(asyncio.create_task(self._web.watch()))
         await self._gatherer.gather()
         self.ready = True
         self._pauses.begin()
@@ -159,7 +163,7 @@ class Agent:
             started_at=self._started_at,
             uptime_seconds=time.time() - self._started_at,
             ready=self.ready,
-            listen=[_spelled(address) for address in self._web.bound],
+            listen=[spelled(address) for address in self._web.bound],
             config_files=[str(file) for file in self._configured.settings.document.files],
             state_directory=str(self.state_directory),
             plugins=[_plugin_status(running) for running in self._roster.runnings],
@@ -167,6 +171,7 @@ class Agent:
             journal=self._flow.status(),
             sinks=self._flow.sinks(),
             tokens_error=self._tokens.error,
+            tls_error=self._web.tls_error,
             config_error=self._configured.error,
             degraded=self._configured.degraded,
             resident_bytes=self._self.resident_bytes(),
@@ -187,7 +192,7 @@ class Agent:
             commit=self._flow.commit_for(instance.key),
             follow=self._flow.follow,
             state=self._flow.journal.state(instance.key),
-            authenticate=self._tokens.authenticate,
+            authenticate=self._web.authenticate,
         )
         rules = instance.keys.rules if isinstance(instance.keys, ExporterKeys) else []
         outlet = Outlet(self._gatherer, Rules(rules))
@@ -205,7 +210,7 @@ class Agent:
         self._web.set_routes(self._routes(runnings))
         self._gatherer.sources = [
             self._about_agent,
-            self._tokens.families,
+            self._web.families,
             self._spending.families,
             EventMetrics(self._flow).families,
             *(running.about for running in runnings if running.about is not None and running.up),
@@ -261,11 +266,11 @@ class Agent:
             log.info("sinks: %s", " ".join(sinks))
         if down:
             log.warning("not running: %s", " ".join(down))
-        for address in self._web.bound:
+        for url in self._web.urls:
             for running in self._roster.runnings:
                 for route in running.routes:
                     if running.instance.kind == "exporters" and route.path != "/":
-                        log.info("%s: http://%s%s", running.instance.name, _spelled(address), route.path)
+                        log.info("%s: %s%s", running.instance.name, url, route.path)
         log.info("state directory: %s", self.state_directory)
 
     def _hung_up(self) -> None:
@@ -293,11 +298,6 @@ def _prepare(directory: Path) -> None:
         ) from error
 
 
-def _spelled(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _plugin_status(running: Running) -> PluginStatus:
     status = partial(
         PluginStatus,
@@ -320,4 +320,5 @@ def _plugin_status(running: Running) -> PluginStatus:
         duration_seconds=last.duration,
         series=last.series,
         timeouts=slot.timeouts,
+        asked_again_in=slot.rests_for or None,
     )

@@ -6,9 +6,13 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from hashlib import blake2b
 from typing import Any, Literal, TextIO
 
 from agentd import journald
+from agentd.folding import Folding, Repeats
 
 LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -23,6 +27,13 @@ _PLUGIN = re.compile(r"agentd\.((?:collectors|exporters|sinks)\..+)")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROLS |= {ord("\n"): "\\n", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 """Characters that begin a line or steer a terminal, and what is shown of them: what is logged may quote anything."""
+
+
+UNFOLDED = frozenset({"agentd.daemon", "agentd.reload", "agentd.roster"})
+"""Loggers of which every line is written: somebody has asked for what they tell, and waits for it."""
+
+Line = tuple[str, int, bytes]
+"""What tells lines apart: the logger, the level, and a digest of all else."""
 
 
 def configure(
@@ -40,12 +51,83 @@ def configure(
     if journal:
         handler = JournalHandler(handler, address)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for before in root.handlers:
+        if isinstance(before, FoldingHandler):
+            before.close()
+    root.handlers[:] = [FoldingHandler(handler)]
     root.setLevel(level.upper())
     logging.raiseExceptions = False  # a log that cannot be written must not fill the log
     # Libraries tell at "info" what only their developers want to know.
     for name in ("asyncio", "aiohttp"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def look() -> None:
+    """Write how often lines came again whose time is over. Called every few seconds: nothing else may be logged."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, FoldingHandler):
+            handler.look()
+
+
+class FoldingHandler(logging.Handler):
+    """Passes a line that comes again within five minutes on once, and then how often it came."""
+
+    def __init__(self, out: logging.Handler, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._out = out
+        self._clock = clock
+        self._folding: Folding[Line] = Folding()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record that is new, and what is to be told of others before it."""
+        if self._is_new(record):
+            self._out.handle(record)
+
+    def look(self) -> None:
+        """Write how often lines came again whose time is over."""
+        with self.lock or nullcontext():
+            self._write(self._folding.ended(self._clock()))
+
+    def close(self) -> None:
+        """Write how often all lines came again."""
+        with self.lock or nullcontext():
+            self._write(self._folding.all(self._clock()))
+        super().close()
+
+    def _is_new(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        self._write(self._folding.ended(now, room=1))
+        if record.levelno <= logging.DEBUG or record.name in UNFOLDED:  # who debugs wants to see each
+            return True
+        try:
+            return self._folding.is_new(told_apart_by(record), record.getMessage(), now)
+        except Exception:  # noqa: BLE001  # arguments that do not fit: what writes it says so
+            return True
+
+    def _write(self, repeats: Iterable[Repeats[Line]]) -> None:
+        for each in repeats:
+            name, level, _ = each.key
+            record = logging.LogRecord(name, level, "", 0, str(each), None, None)
+            record.repeated = each.times
+            self._out.handle(record)
+
+
+def told_apart_by(record: logging.LogRecord) -> Line:
+    """Return what tells a line from others. Of what it is made of, floats may differ, which are measured; other numbers
+    may be somebody's, or an error's. What a traceback says counts, too.
+    """
+    args, extra = _unmeasured(record.args or ()), _unmeasured(fields(record))
+    text = [str(record.msg) % args if args else str(record.msg), repr(extra)]
+    if record.exc_info:
+        text.append(logging.Formatter().formatException(record.exc_info))
+    return record.name, record.levelno, blake2b("\0".join(text).encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _unmeasured(values: Any) -> Any:
+    """Return a tuple or mapping with 0 in the place of each float."""
+    if isinstance(values, Mapping):
+        return {name: 0.0 if type(value) is float else value for name, value in values.items()}
+    return tuple(0.0 if type(value) is float else value for value in values)
 
 
 def to_journal(stream: TextIO) -> bool:
@@ -72,7 +154,7 @@ class TextFormatter(logging.Formatter):
 
     def plain(self, record: logging.LogRecord) -> str:
         """Return the record as text without time and level; a traceback follows on lines of its own."""
-        extra = "".join(f" {name}={value}" for name, value in fields(record).items())
+        extra = "".join(f" {name}={value}" for name, value in fields(record).items() if name != "repeated")
         name = record.name.removeprefix("agentd.")
         text = f"{name}: {record.getMessage()}{extra}".translate(_CONTROLS)
         if record.exc_info:
@@ -88,7 +170,9 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: ``time``, ``level``, ``logger``, ``message``, what came as ``extra``, ``error``."""
+    """One JSON object a record: ``time``, ``level``, ``logger``, ``message``, what came as ``extra``, ``error``; and
+    ``repeated`` where it tells how often a line came again.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""

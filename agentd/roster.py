@@ -131,9 +131,14 @@ class Roster:
             return until
 
     async def resume(self, key: str) -> None:
-        """Start an instance that was paused, or could not start. Raises ``KeyError`` where there is none."""
+        """Start an instance that was paused, or could not start; ask one that rests again. Raises ``KeyError`` where
+        there is none.
+        """
         async with self._lock:
-            await self._try(self._find(key))
+            running = self._find(key)
+            if running.slot is not None:
+                running.slot.rouse()
+            await self._try(running)
 
     async def leave(self) -> None:
         """Let every plugin say good-bye to its clients, and change nothing any more."""

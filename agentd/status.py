@@ -20,6 +20,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
+    asked_again_in: float | None = None
+    """Seconds until a collector is asked again that has failed again and again."""
     last_run_at: float | None = None
     """When that run ended, in seconds since 1970."""
     refused: bool = False
@@ -53,6 +55,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    tls_error: str = ""
+    """Why the certificates cannot be used as they are; those before are shown still."""
     config_error: str = ""
     """Why the configuration in the files is not the one that is used."""
     degraded: bool = False
@@ -104,6 +108,26 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last attempt failed; empty where it did not."""
 
 
+def line(status: Status) -> str:
+    """Return the status on one line, as ``systemctl status`` shows it."""
+    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
+    series = sum(plugin.series or 0 for plugin in collectors)
+    parts = [f"{len(collectors)} collectors, {series} series"]
+    if status.journal is not None:
+        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
+    if status.sinks:
+        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
+    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
+        parts.append(f"not healthy: {' '.join(unhealthy)}")
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+        parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
+    return "; ".join(parts)
+
+
 def wrong(status: Status) -> list[str]:
     """Return what is wrong with an agent, each in a few words; nothing where all is well."""
     journal, found = status.journal, []
@@ -124,24 +148,6 @@ def wrong(status: Status) -> list[str]:
         found.append("events cannot be written down")
     if status.tokens_error:
         found.append("the file of tokens cannot be used")
+    if status.tls_error:
+        found.append("the certificates cannot be used")
     return found
-
-
-def line(status: Status) -> str:
-    """Return the status on one line, as ``systemctl status`` shows it."""
-    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
-    series = sum(plugin.series or 0 for plugin in collectors)
-    parts = [f"{len(collectors)} collectors, {series} series"]
-    if status.journal is not None:
-        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
-    if status.sinks:
-        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
-    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
-        parts.append(f"not healthy: {' '.join(unhealthy)}")
-    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
-        parts.append(f"down: {' '.join(down)}")
-    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
-        parts.append(f"paused: {' '.join(paused)}")
-    if status.config_error:
-        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
-    return "; ".join(parts)

@@ -42,6 +42,7 @@ FLOORS = (
     ),
     (
         "agentd.errors",
+        "agentd.folding",
         "agentd.logs",
         "agentd.journald",
         "agentd.systemd",

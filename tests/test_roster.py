@@ -199,6 +199,23 @@ async def test_one_that_is_paused_stays_so_through_a_change(world):
         await world.roster.pause("collectors.c", 1)
 
 
+async def test_one_that_rests_is_asked_again_when_somebody_says_so(world):
+    """A collector that has failed again and again is asked at the next scrape after it was resumed, and is not begun
+    anew for that.
+    """
+    cls = make()
+    await world.roster.begin(wanted("a"), Shelf(a=cls))
+    (running,) = world.roster.runnings
+    running.plugin.collect = lambda: 1 / 0
+    for _ in range(5):
+        assert await world.names() == []
+    del running.plugin.collect
+    assert await world.names() == []
+    await world.roster.resume("collectors.a")
+    assert await world.names() == ["collectors.a"]
+    assert cls.calls == ["start"]
+
+
 async def test_what_has_a_schedule_is_there_at_once(world):
     """A collector with an interval has answered before the old one is given up."""
     cls = make(interval=3600.0)

@@ -14,7 +14,7 @@ BASE = {
     "disabled": {},
 }
 
-JOURNAL = JournalStatus(durable=True, last=1234, size_bytes=0, dropped=0, broken=0)
+JOURNAL = JournalStatus(durable=True, last=1234, size_bytes=0, dropped=0, damaged=0)
 
 
 def plugin(name, **fields):
@@ -50,7 +50,7 @@ def test_all_is_well():
 def test_what_is_wrong_is_named():
     """A plugin that is down, a sink that is not healthy, a journal on no disk, a configuration with errors."""
     plugins = [plugin("collectors.cpu", up=False), plugin("collectors.gpu", up=False, paused_until=5.0)]
-    journal = JournalStatus(durable=False, last=5, size_bytes=0, dropped=0, broken=0, error="disk full")
+    journal = JournalStatus(durable=False, last=5, size_bytes=0, dropped=0, damaged=0, error="disk full")
     status = Status(
         **BASE,
         plugins=plugins,

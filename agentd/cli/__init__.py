@@ -34,6 +34,7 @@ COMMANDS = {
     "events": "Show what has happened, and follow what happens.",
     "emit": "Say that something happened.",
     "sinks": "Show how the sinks are, deliver again, or skip.",
+    "token": "Make, list, replace and revoke tokens.",
     "simulate": "Let a fleet of simulated robots send telemetry to an agent.",
     "compare": "Say what would change with agentd in the place of a node_exporter.",
     "migrate": "Turn the settings of another exporter into agentd's.",

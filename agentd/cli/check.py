@@ -35,6 +35,14 @@ def command(config_file: str | None, *, probe: bool, **options: object) -> None:
         except ConfigError as error:
             click.echo(str(error), err=True)
             fail("the file of tokens cannot be used")
+    if settings.web.tls is not None:
+        from agentd.web.tls import TlsError
+        from agentd.web.tls import load as load_certificates
+
+        try:
+            load_certificates(settings.web.tls)
+        except TlsError as error:
+            fail(f"the certificates cannot be used: {error}")
     if probe:
         from agentd.cli.probe import probe as try_all
 

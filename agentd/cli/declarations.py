@@ -9,8 +9,10 @@ from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
+from agentd.metrics.spending import Spending
 from agentd.plugin import Plugin, declared_metrics
 from agentd.registry import PluginError, Registry
+from agentd.web.tls import Certificates
 from agentd.web.tokens import Tokens
 
 PARTS = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
@@ -29,7 +31,9 @@ class Declaration(NamedTuple):
 
 def own() -> list[Metric]:
     """Return what the agent tells about itself, by name."""
-    metrics = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
+    metrics = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()]
+    for owner in (Tokens, Certificates, Spending):
+        metrics += declared_metrics(owner)
     return sorted(metrics, key=lambda metric: metric.name)
 
 

@@ -45,6 +45,8 @@ def _head(status: Status, robots: Robots | None) -> Iterator[str]:
         yield f"robots: {robots.robots} known, {robots.active_connections} connected, {robots.stale} stale"
     if status.tokens_error:
         yield f"tokens: THE FILE CANNOT BE USED, those known before still count: {escaped(status.tokens_error)}"
+    if status.tls_error:
+        yield f"TLS: THE CERTIFICATES CANNOT BE USED, those before are shown still: {escaped(status.tls_error)}"
     if status.config_error:
         yield "the configuration in the files is REFUSED, an earlier one is used:"
         yield from (f"    {escaped(line)}" for line in status.config_error.splitlines())
@@ -97,7 +99,8 @@ def of_plugins(plugins: Sequence[PluginStatus], columns: int, room: int | None) 
         if not fits and room is None:
             shown.append(f"    {why}")
         if plugin.error and (room is None or not plugin.well):
-            shown += folded(f"{plugin.plugin}: {escaped(plugin.error)}", columns)
+            again = f" (asked again in {plugin.asked_again_in:.0f} s)" if plugin.asked_again_in else ""
+            shown += folded(f"{plugin.plugin}: {escaped(plugin.error)}{again}", columns)
         yield from shown
         left = None if left is None else left - len(shown)
 

@@ -38,8 +38,8 @@ class _Page(msgspec.Struct):
 def command(*, everything: bool, as_json: bool, **_options: object) -> None:
     """Show how the agent that runs on this machine is; its first line says whether all is well.
 
-    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written, or the configuration or the
-    file of tokens not be used, and with 2 where no agent answers.
+    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written, or the configuration, the
+    certificates or the file of tokens not be used, and with 2 where no agent answers.
     """
     status = current()
     if as_json:

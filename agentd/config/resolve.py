@@ -20,12 +20,10 @@ from agentd.config.settings import (
     Settings,
     SinkKeys,
     Switches,
-    WebSettings,
-    parse_address,
 )
 from agentd.config.source import UNITED, Document, Overrides
 from agentd.config.spelling import found
-from agentd.config.tokens import doubles
+from agentd.config.web import WebSettings, check
 from agentd.host import HostPaths
 from agentd.options import Config
 
@@ -83,17 +81,7 @@ def core(document: Document, *, overrides: Overrides | None = None) -> Core:
         if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", label):
             message = "expected a label name: letters, digits and _, no digit first, and not __ first"
             problems.append(document.problem(("agent", "labels", label), message))
-    for index, address in enumerate(web.listen):
-        try:
-            if parse_address(address)[1] and address in web.listen[:index]:
-                raise ValueError("this address is there twice")
-        except ValueError as error:
-            path = ("web", "listen", str(index))
-            problems.append(document.problem(path, f"{error}; found {found(address)}"))
-    problems += doubles(web.tokens, ("web", "tokens"), document)
-    if web.tokens_file is not None and not web.tokens_file.startswith("/"):
-        message = f"expected a path from the root, /etc/agentd/tokens.toml say; found {found(web.tokens_file)}"
-        problems.append(document.problem(("web", "tokens_file"), message))
+    problems += check(web, document)
     return Core(agent, web, host, journal, problems)
 
 

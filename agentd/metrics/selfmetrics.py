@@ -7,7 +7,7 @@ These are plain numbers, turned into families at each scrape. A registry of prom
 import asyncio
 import platform
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from math import inf
 
@@ -15,7 +15,6 @@ from agentd import __version__
 from agentd.metrics.family import Histogram, Metric, gauge
 from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.process import ProcessMetrics
-from agentd.metrics.spending import Spending
 
 LAG_EVERY = 5.0
 """Seconds between two measurements of how late the event loop is. Each wakes the process up, for nothing else."""
@@ -80,13 +79,17 @@ class SelfMetrics:
             (int(number) for metric, number in self._process.numbers() if metric is ProcessMetrics.resident), None
         )
 
-    async def measure_lag(self) -> None:
-        """Observe the lag of the event loop, until cancelled."""
+    async def measure_lag(self, *then: Callable[[], None]) -> None:
+        """Observe the lag of the event loop, until cancelled. What else has to be looked at every few seconds, and
+        raises nothing, is done ``then``: that spares the process another waking.
+        """
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_EVERY
             await asyncio.sleep(LAG_EVERY)
             self.observe_lag(max(0.0, loop.time() - due))
+            for each in then:
+                each()
 
     def observe_lag(self, seconds: float) -> None:
         """Count one measurement."""
@@ -100,10 +103,10 @@ class SelfMetrics:
 
 
 def declared() -> Iterable[Metric]:
-    """Return what is declared above, in ``process`` and in ``spending``, for the reference page."""
+    """Return what is declared above, and in ``process``, for the reference page."""
     return [
         metric
-        for owner in (SelfMetrics, ProcessMetrics, Spending)
+        for owner in (SelfMetrics, ProcessMetrics)
         for metric in vars(owner).values()
         if isinstance(metric, Metric)
     ]

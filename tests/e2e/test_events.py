@@ -166,9 +166,9 @@ async def test_only_this_machine_is_answered(agent_of_module, header, path):
     """What a browser or a proxy passes on comes from elsewhere: it may neither read events nor write them."""
     agent, session = agent_of_module
     async with session.get(f"{agent.api}{path}", headers={header: "x"}) as response:
-        assert response.status == 403
+        assert response.status == (403 if header == "Origin" else 401)
     async with session.post(f"{agent.api}/events", json={"type": "a"}, headers={header: "x"}) as response:
-        assert response.status == 403
+        assert response.status == (403 if header == "Origin" else 401)
 
 
 @pytest.fixture

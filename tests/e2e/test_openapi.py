@@ -69,7 +69,7 @@ def test_the_document_is_valid(told):
 def test_it_is_for_those_who_may(told):
     """The document is told to this machine, and not to whom a proxy passes on."""
     agent, _ = told
-    assert agent.get("/api/openapi.json", {"X-Forwarded-For": "192.0.2.1"}).status == 403
+    assert agent.get("/api/openapi.json", {"X-Forwarded-For": "192.0.2.1"}).status == 401
 
 
 def test_answers_are_what_the_document_says(told):

@@ -159,8 +159,16 @@ rm /etc/systemd/system/agentd.service.d/hidden.conf
 systemctl daemon-reload
 systemctl stop agentd
 
-section broken
+section fallen-back
 echo 'collectors = "all of them"' >/etc/agentd/agentd.toml
+systemctl start agentd
+properties
+systemctl show agentd --property=StatusText
+curl --silent "http://127.0.0.1:$PORT/readyz"
+systemctl stop agentd
+
+section broken
+rm /var/lib/agentd/configuration.json
 if systemctl start agentd 2>/dev/null; then echo "it was started all the same"; fi
 properties
 

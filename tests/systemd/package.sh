@@ -30,21 +30,23 @@ Environment=AGENTD_LISTEN=127.0.0.1:$PORT"
 section installed
 install_package /given/old.deb
 section state
-systemctl show agentd --property=ActiveState,SubState,UnitFileState,User,StatusText,StartLimitIntervalUSec,WatchdogUSec
+systemctl show agentd --property=ActiveState,SubState,UnitFileState,User,StatusText,StartLimitIntervalUSec,WatchdogUSec,MemoryHigh,MemoryMax,TasksMax
 dpkg --verify agentd
 dpkg-query --show --showformat='${Conffiles}\n' agentd
 getent passwd agentd
 section start-milliseconds
 for _ in 1 2 3 4 5 6; do
-  echo $((($(show ActiveEnterTimestampMonotonic) - $(show InactiveExitTimestampMonotonic)) / 1000))
+  echo $((($(show ActiveEnterTimestampMonotonic) - $(show InactiveExitTimestampMonotonic)) / 1000)) \
+    "$(awk '{ print ($14 + $15) * 10 }' "/proc/$(show MainPID)/stat")" # ticks of user and system time
   systemctl stop agentd
   systemctl start agentd
 done
+until_so answers
 section metrics
 curl --silent --fail "http://127.0.0.1:$PORT/metrics"
 section manual
-zcat /usr/share/man/man1/agentd-run.1.gz | head -n 3
-zcat /usr/share/man/man5/agentd.toml.5.gz | head -n 3
+zcat /usr/share/man/man1/agentd-run.1.gz | sed --quiet 1,3p
+zcat /usr/share/man/man5/agentd.toml.5.gz | sed --quiet 1,3p
 section completed
 bash -c 'source /usr/share/bash-completion/completions/agentd
   COMP_WORDS=(agentd emi) COMP_CWORD=1
@@ -76,10 +78,16 @@ done
 
 section reloaded
 before=$(show MainPID)
+printf '[sinks.another]\nplugin = "log"\n' >/etc/agentd/conf.d/another.toml
 systemctl reload agentd
+agentd status >/root/status || true
+grep --quiet 'sinks\.another' /root/status && echo sinks.another
+echo '[' >/etc/agentd/conf.d/another.toml
+systemctl reload agentd 2>/dev/null || echo refused
+rm /etc/agentd/conf.d/another.toml
 systemctl is-active agentd
 [[ $(show MainPID) == "$before" ]] && echo "the same process"
-until_so grep --quiet SIGHUP <(journalctl --unit=agentd --no-pager)
+systemctl reload agentd
 
 section upgraded
 agentd emit package.before n=1

@@ -282,8 +282,18 @@ def test_processes_opens_those_of_other_users(host: Sections) -> None:
     assert seen > 3
 
 
+def test_a_typo_does_not_make_blind(host: Sections) -> None:
+    """With a broken configuration the service starts with the one before, and says so."""
+    fallen_back = properties(host["fallen-back"])
+    assert (fallen_back["ActiveState"], fallen_back["SubState"]) == ("active", "running")
+    assert "THE CONFIGURATION HAS ERRORS" in fallen_back["StatusText"]
+    assert "degraded" in host["fallen-back"]
+
+
 def test_a_broken_configuration_is_not_tried_again(host: Sections) -> None:
-    """A broken configuration ends the agent with status 78, and systemd leaves it at that; the journal says why."""
+    """Where there is none before, a broken configuration ends the agent with status 78, and systemd leaves it at that;
+    the journal says why.
+    """
     broken = properties(host["broken"])
     assert "started all the same" not in host["broken"]
     assert (broken["ActiveState"], broken["SubState"], broken["Result"]) == ("failed", "failed", "exit-code")

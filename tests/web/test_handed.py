@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from agentd.config import WebSettings
 from agentd.web.handed import Handed
 from agentd.web.server import WebServer
 
@@ -83,7 +84,7 @@ async def test_the_server_answers_on_them(opened, caplog):
     """What waited before the server was there is answered, and it can be stopped and started again on the same one."""
     mine, other = opened(), opened()
     handed = Handed([mine, other])
-    server = WebServer([("127.0.0.1", port(mine))], handed=handed)
+    server = WebServer(WebSettings(listen=[f"127.0.0.1:{port(mine)}"]), handed=handed)
     waiting = asyncio.create_task(answer(port(mine)))
     with caplog.at_level(logging.WARNING):
         await server.start()

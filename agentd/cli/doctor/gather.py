@@ -202,7 +202,8 @@ def _disk(folder: Path, settings: Settings | None) -> Disk | None:
 
 def _addresses(settings: Settings | None, status: Status | None) -> Iterator[Address]:
     held = {parse_address(text)[1] for text in status.listen} if status is not None else set()
-    for text in settings.web.listen if settings is not None else ():
+    for listener in settings.web.listen if settings is not None else ():
+        text = listener if isinstance(listener, str) else listener.address
         host, port = parse_address(text)
         if port in held or (port == 0 and held):
             yield Address(text, port, held=True)
