@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
 
+from agentd import secrecy
 from agentd.context import Clock, Context, NotDurable
 from agentd.events.envelope import Event, EventError, Record, cloud_event, decode
 from agentd.host import Host, HostPaths
@@ -246,6 +247,12 @@ class Plugin(Generic[C]):
         header has been judged before a handler is called.
         """
         return self.context.authenticate(token)
+
+    def harmless(self, text: object) -> str:
+        """Return what somebody else says, an error of a server or a library say, without the secrets of the options:
+        some servers repeat in their errors what they were told.
+        """
+        return secrecy.hiding(secret for _, secret in secrecy.secrets(self.config))(str(text))
 
     async def in_worker(self, function: Callable[..., T], *args: object) -> T:
         """Run a function that may block in one of the agent's worker threads, and return what it returned.

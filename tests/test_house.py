@@ -41,6 +41,7 @@ FLOORS = (
         "agentd.resilience",
         "agentd.timesync",
         "agentd.options",
+        "agentd.secrecy",
         "agentd.host",
         "agentd.routes",
         "agentd.status",

@@ -15,6 +15,7 @@ from agentd.plugin import (
     Exporter,
     Metric,
     Plugin,
+    Secret,
     Snapshot,
     counter,
     declared_metrics,
@@ -181,3 +182,25 @@ def test_contexts_do_not_share_a_loop():
     """A plugin of a test may be used in one event loop after the other."""
     plugin = Fast()
     assert [asyncio.run(plugin.in_worker(int, "7")) for _ in range(2)] == [7, 7]
+
+
+def test_what_a_server_says_is_harmless():
+    """Secrets of the options are taken out of a text, however deep they are and however they are quoted."""
+
+    class Inner(Config):
+        """Options inside of others."""
+
+        keys: dict[str, Secret] = {}
+
+    class Options(Config):
+        """Options of a test."""
+
+        password: Secret = Secret('hunter"2')
+        inner: Inner = Inner(keys={"x": Secret("s3cret")})
+
+    class Talker(Collector[Options]):
+        name = "talker"
+
+    said = """no such user hunter"2, {"pass": "hunter\\"2"}, /?key=hunter%222, s3cret"""
+    assert Talker().harmless(ValueError(said)) == """no such user ***, {"pass": "***"}, /?key=***, ***"""
+    assert Talker(Options(password=Secret("a"))).harmless("a cat") == "a cat"

@@ -187,7 +187,7 @@ class Mqtt(Sink[MqttConfig]):
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
         code = getattr(error, "rc", None)
         why = (ADVICE | {0x80: "the connection is lost"}).get(getattr(code, "value", -1), error)
-        return Retry(f"{self._where}: {why}", accepted=accepted)
+        return Retry(f"{self._where}: {self.harmless(why)}", accepted=accepted)
 
 
 MEANINGFUL = str.maketrans(dict.fromkeys("+#/$\0", "_"))

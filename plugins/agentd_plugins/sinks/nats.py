@@ -134,7 +134,7 @@ class Nats(Sink[NatsConfig]):
         refused = [(event, result) for event, result in zip(events, results, strict=True) if result is not None]
         for event, refusal in refused:
             if refusal.code not in REJECTED:
-                why = refusal.why or MISSING.format(self._subject(event))
+                why = self.harmless(refusal.why) or MISSING.format(self._subject(event))
                 raise Retry(f"{self._where}: {why}", accepted=accepted)
         if refused:
             reasons = ", ".join(sorted({REJECTED[refusal.code] for _, refusal in refused}))
@@ -200,7 +200,7 @@ class Nats(Sink[NatsConfig]):
             self.log.debug("the connection did not end well: %s", error)
 
     def _retry(self, error: BaseException | None, accepted: int = 0) -> Retry:
-        why = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        why = self.harmless(error).removeprefix("nats: ").strip("'") or type(error).__name__
         if "authorization" in why.lower():
             why = "not authorized: check user and password, token or credentials_file"
         return Retry(f"{self._where}: {why}", accepted=accepted)

@@ -167,7 +167,7 @@ class Redis(Sink[RedisConfig]):
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
         loading = type(error).__name__ == "BusyLoadingError"
-        text = f"{self._where}: {advised(error, 'the command XADD')}"
+        text = f"{self._where}: {self.harmless(advised(error, 'the command XADD'))}"
         return Retry(text, after=LOADING if loading else None, accepted=accepted)
 
 

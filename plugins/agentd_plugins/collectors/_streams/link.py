@@ -1,6 +1,7 @@
 """One connection to Redis, which is made anew after it was lost."""
 
 import asyncio
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,11 @@ class Link:
     taken for the answer to another question.
     """
 
-    def __init__(self, config: _redis.RedisServer) -> None:
+    def __init__(self, config: _redis.RedisServer, harmless: Callable[[object], str]) -> None:
+        """``harmless`` takes secrets out of what the server says."""
         self.where = f"Redis at {where(config.url, 6379)}"
         self._config = config
+        self._harmless = harmless
         self._library: ModuleType | None = None
         self._pool: ConnectionPool | None = None
         self._connection: Any = None
@@ -101,10 +104,11 @@ class Link:
             await self.close()
             raise Failure(f"{self.where} does not answer") from None
         except self._library.ResponseError as error:
-            raise Failure(f"{self.where}: {_redis.advised(error, RIGHTS)}", str(error)) from error
+            text = f"{self.where}: {self._harmless(_redis.advised(error, RIGHTS))}"
+            raise Failure(text, self._harmless(error)) from error
         except (self._library.RedisError, OSError) as error:
             await self.close()
-            raise Failure(f"{self.where}: {_redis.advised(error, RIGHTS)}") from error
+            raise Failure(f"{self.where}: {self._harmless(_redis.advised(error, RIGHTS))}") from error
         except BaseException:
             await self.close()
             raise

@@ -37,7 +37,7 @@ class EventRules(Collector[EventRulesConfig]):
 
     def __init__(self, config: EventRulesConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
-        self._link = Link(self.config)
+        self._link = Link(self.config, self.harmless)
         self._tasks: list[asyncio.Task[None]] = []
         self._away = False
         self._begin()

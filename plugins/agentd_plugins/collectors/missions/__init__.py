@@ -64,7 +64,7 @@ class Missions(Collector[MissionsConfig]):
     def __init__(self, config: MissionsConfig | None = None, context: Context | None = None) -> None:
         super().__init__(config, context)
         config = self.config
-        self._link = Link(config)
+        self._link = Link(config, self.harmless)
         self._ledger = Ledger(self)
         self._statuses, self._way = self._begin()
         self._task: asyncio.Task[None] | None = None
