@@ -9,7 +9,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-wheel test-systemd chaos lint docs bench wheel clean servers
+.PHONY: help run test test-wheel test-systemd chaos lint docs bench wheel deb clean servers
 
 help: ## Say what there is to make.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,9 +34,9 @@ lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@! type shellcheck &>/dev/null || shellcheck .ci/* tests/systemd/*.sh
+	@! type shellcheck &>/dev/null || shellcheck .ci/* debian/build debian/p* tests/systemd/*.sh
 
-docs: $(VENV)/ready ## Write what follows from the code: docs/metrics.md, etc/agentd.toml, etc/grafana and others.
+docs: $(VENV)/ready ## Write what follows from the code: docs/metrics.md, docs/man, etc/agentd.toml, etc/grafana and others.
 	@$(PYTHON) docs/generate.py
 	@$(PYTHON) docs/dashboards.py
 
@@ -45,6 +45,9 @@ bench: $(VENV)/ready servers ## Measure agentd beside its peers.
 
 wheel: $(VENV)/ready ## Build the wheel, into dist/.
 	@$(PIP) wheel --no-deps --wheel-dir dist .
+
+deb: $(VENV)/ready ## Build the Debian package for this machine's Debian, into dist/.
+	@debian/build
 
 clean: ## Remove all that was made here.
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

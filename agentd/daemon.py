@@ -6,14 +6,15 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentd import __version__, directories, systemd
+from agentd import __version__, directories, instances, logs, systemd
 from agentd.changes import Changes
-from agentd.config import ExporterKeys, Instance, Settings, parse_address
+from agentd.config import ExporterKeys, Instance, Settings
 from agentd.errors import text_of
 from agentd.events.flow import Flow
 from agentd.events.metrics import EventMetrics
@@ -24,6 +25,8 @@ from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
 from agentd.metrics.rules import Rules
 from agentd.metrics.selfmetrics import SelfMetrics
+from agentd.metrics.slot import Slot
+from agentd.metrics.spending import Spending
 from agentd.metrics.workers import Workers
 from agentd.pauses import Pauses
 from agentd.plugin import Clock, Context
@@ -31,8 +34,10 @@ from agentd.registry import Registry
 from agentd.reload import Load, Reloader, ReloadError, hook_of
 from agentd.roster import Roster
 from agentd.routes import Route
-from agentd.status import PluginStatus, Status
+from agentd.status import PluginStatus, Status, line
 from agentd.web import control, events, health, openapi
+from agentd.web.handed import Handed
+from agentd.web.listeners import spelled
 from agentd.web.server import WebServer
 from agentd.web.tokens import Tokens
 
@@ -56,13 +61,20 @@ class Agent:
         self._hosts: dict[HostPaths, Host] = {}
         self._workers = Workers()
         self._self = SelfMetrics()
+        self._spending = Spending()
         self._gatherer = Gatherer()
         self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook_of(registry))
-        self._roster = Roster(self._gatherer, self._flow, self._workers, self._context, self._show)
-        addresses = [parse_address(text) for text in settings.web.listen]
-        tokens_file = settings.web.tokens_file
-        self._tokens = Tokens(settings.web.tokens, Path(tokens_file) if tokens_file else None)
-        self._web = WebServer(addresses, directories.socket_path(), self._tokens)
+        self._roster = Roster(self._gatherer, self._flow, self._slot_for, self._context, self._show)
+        self._tokens = Tokens.of(settings.web)
+        self._handed = Handed(systemd.sockets())
+        self._web = WebServer(
+            settings.web,
+            directories.socket_path(),
+            self._tokens,
+            self._workers.run,
+            handed=self._handed,
+            sections=registry.paths(),
+        )
         self._pauses = Pauses()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -86,6 +98,7 @@ class Agent:
 
     async def start(self) -> None:
         """Start everything, collect once, and say so. Raises where the agent as a whole cannot run."""
+        asyncio.get_running_loop().set_task_factory(self._spending.make_task)
         _prepare(self.state_directory)
         self._self.configured_at = time.time()
         self._flow.open(self._configured.settings.host.procfs)
@@ -93,12 +106,13 @@ class Agent:
             await self._workers.run(self._tokens.look)
         await self._roster.begin(self._configured.settings.instances, self._configured.registry)
         await self._web.start()
-        self._tasks.add(asyncio.create_task(self._self.measure_lag()))
-        self._tasks.add(asyncio.create_task(self._tokens.watch(self._workers.run)))
+        self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look)))
+        self._tasks.add(asyncio.create_task(self._web.watch()))
         await self._gatherer.gather()
         self.ready = True
         self._pauses.begin()
         self._announce()
+        self._tasks.add(asyncio.create_task(systemd.report(self._status_line)))
         collectors, sinks = len(self._roster.of_kind("collectors")), len(self._roster.of_kind("sinks"))
         self._flow.say("agent.started", version=__version__, collectors=collectors, sinks=sinks)
         list(self._configured.registry.call("agentd_started"))
@@ -139,6 +153,7 @@ class Agent:
         self._workers.close()
         for host in self._hosts.values():
             host.close()
+        self._handed.close()
 
     def status(self) -> Status:
         """Return how the agent is now."""
@@ -148,7 +163,7 @@ class Agent:
             started_at=self._started_at,
             uptime_seconds=time.time() - self._started_at,
             ready=self.ready,
-            listen=[_spelled(address) for address in self._web.bound],
+            listen=[spelled(address) for address in self._web.bound],
             config_files=[str(file) for file in self._configured.settings.document.files],
             state_directory=str(self.state_directory),
             plugins=[_plugin_status(running) for running in self._roster.runnings],
@@ -156,9 +171,14 @@ class Agent:
             journal=self._flow.status(),
             sinks=self._flow.sinks(),
             tokens_error=self._tokens.error,
+            tls_error=self._web.tls_error,
             config_error=self._configured.error,
             degraded=self._configured.degraded,
+            resident_bytes=self._self.resident_bytes(),
         )
+
+    def _status_line(self) -> str:
+        return line(self.status())
 
     def _context(self, instance: Instance) -> Context:
         paths = self._configured.settings.host
@@ -167,24 +187,31 @@ class Agent:
             host=self._hosts.setdefault(paths, Host(paths)),
             clock=self._clock,
             labels=self._configured.settings.agent.labels,
-            in_worker=self._workers.run,
+            in_worker=partial(self._in_worker, instance.key),
             emit=self._flow.bus.emit,
             commit=self._flow.commit_for(instance.key),
             follow=self._flow.follow,
             state=self._flow.journal.state(instance.key),
-            authenticate=self._tokens.authenticate,
+            authenticate=self._web.authenticate,
         )
         rules = instance.keys.rules if isinstance(instance.keys, ExporterKeys) else []
         outlet = Outlet(self._gatherer, Rules(rules))
         context.gather, context.render = outlet.gather, outlet.render
         return context
 
+    def _slot_for(self, running: Running, registry: Registry) -> Slot | None:
+        return instances.slot_for(running, registry, self._workers, self._flow.say, self._spending)
+
+    async def _in_worker(self, key: str, function: Callable[..., Any], *arguments: object) -> Any:
+        return await self._workers.run(self._spending.working(key, function), *arguments)
+
     def _show(self, runnings: Sequence[Running]) -> None:
         """Answer the routes of these plugins, and tell what they tell about themselves."""
         self._web.set_routes(self._routes(runnings))
         self._gatherer.sources = [
             self._about_agent,
-            self._tokens.families,
+            self._web.families,
+            self._spending.families,
             EventMetrics(self._flow).families,
             *(running.about for running in runnings if running.about is not None and running.up),
         ]
@@ -206,7 +233,11 @@ class Agent:
                 continue
             try:
                 asked = list(running.plugin.routes())
-                running.routes = [route for route in asked if (route.method, route.path) not in taken]
+                running.routes = [
+                    replace(route, handler=self._spending.answering(running.instance.key, route.handler))
+                    for route in asked
+                    if (route.method, route.path) not in taken
+                ]
                 if asked and not running.routes:
                     raise ValueError(f"{asked[0].method} {asked[0].path} is answered by another plugin already")
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
@@ -214,7 +245,7 @@ class Agent:
                 continue
             taken.update((route.method, route.path) for route in running.routes)
             for route in asked:
-                if route not in running.routes:
+                if (route.method, route.path) not in {(each.method, each.path) for each in running.routes}:
                     log.info("%s: %s %s is answered by another plugin", running.instance.key, route.method, route.path)
             yield from running.routes
 
@@ -228,18 +259,18 @@ class Agent:
     def _announce(self) -> None:
         collectors = [r.instance.name for r in self._roster.runnings if r.up and r.instance.kind == "collectors"]
         down = [running.instance.key for running in self._roster.runnings if not running.up]
-        systemd.notify(READY="1", STATUS=f"{len(collectors)} collectors, {len(down)} plugins down")
+        systemd.ready(self._status_line())
         log.info("collectors: %s", " ".join(collectors) or "none")
         sinks = [running.instance.name for running in self._roster.runnings if running.instance.kind == "sinks"]
         if sinks:
             log.info("sinks: %s", " ".join(sinks))
         if down:
             log.warning("not running: %s", " ".join(down))
-        for address in self._web.bound:
+        for url in self._web.urls:
             for running in self._roster.runnings:
                 for route in running.routes:
                     if running.instance.kind == "exporters" and route.path != "/":
-                        log.info("%s: http://%s%s", running.instance.name, _spelled(address), route.path)
+                        log.info("%s: %s%s", running.instance.name, url, route.path)
         log.info("state directory: %s", self.state_directory)
 
     def _hung_up(self) -> None:
@@ -267,11 +298,6 @@ def _prepare(directory: Path) -> None:
         ) from error
 
 
-def _spelled(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _plugin_status(running: Running) -> PluginStatus:
     status = partial(
         PluginStatus,
@@ -288,8 +314,11 @@ def _plugin_status(running: Running) -> PluginStatus:
         return status(last_run="never")
     return status(
         last_run=last.status,
+        last_run_at=time.time() - max(0.0, time.monotonic() - last.at),
+        refused=last.refused,
         error=last.error,
         duration_seconds=last.duration,
         series=last.series,
         timeouts=slot.timeouts,
+        asked_again_in=slot.rests_for or None,
     )

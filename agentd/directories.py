@@ -22,6 +22,14 @@ def runtime_directory() -> Path:
     return Path(home) / "agentd" if home.startswith("/") else state_directory() / "run"
 
 
+def credentials() -> Path:
+    """Return where systemd puts the service's credentials (``LoadCredential=``): ``$CREDENTIALS_DIRECTORY``.
+
+    Outside of the service, where root checks its configuration say, it is the folder of the service that runs.
+    """
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/run/credentials/agentd.service")
+
+
 def socket_path() -> Path:
     """Return where an agent that is started now puts its socket."""
     return runtime_directory() / "agentd.sock"

@@ -12,6 +12,7 @@ from agentd.errors import described
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
+from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
@@ -79,7 +80,9 @@ def build(instances: Iterable[Instance], registry: Registry, context: Callable[[
     return built
 
 
-def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell | None = None) -> Slot | None:
+def slot_for(
+    running: Running, registry: Registry, workers: Workers, tell: Tell | None = None, spending: Spending | None = None
+) -> Slot | None:
     """Return the slot in which a collector that is up runs, or None for anything else."""
     plugin, keys = running.plugin, running.instance.keys
     if not running.up or not isinstance(plugin, Collector) or not isinstance(keys, CollectorKeys):
@@ -98,6 +101,7 @@ def slot_for(running: Running, registry: Registry, workers: Workers, tell: Tell 
             threaded=None if keys.isolation is None else keys.isolation == "thread",
             transform=transform_of(registry),
             tell=tell,
+            spending=spending,
         )
     except ENDS as error:  # one that has not called the constructor of its base class, say, has no context
         running.fail("cannot be set up", described(error))
@@ -113,14 +117,14 @@ async def start(running: Running) -> None:
     """Start a plugin that was built. One that cannot start is stopped, and named."""
     if running.plugin is None:
         return
-    if why := await _failure(running.plugin.start, START_WITHIN):
+    if why := await _failure(running.plugin.start, START_WITHIN, running.instance.key):
         running.fail("cannot start", why)
         await stop(running)
 
 
 async def leave(running: Running) -> None:
     """Let a plugin say good-bye to its clients; what it raises is only told."""
-    if running.plugin is not None and (why := await _failure(running.plugin.leave, STOP_WITHIN)):
+    if running.plugin is not None and (why := await _failure(running.plugin.leave, STOP_WITHIN, running.instance.key)):
         log.warning("%s did not leave cleanly: %s", running.instance.key, why)
 
 
@@ -128,11 +132,11 @@ async def stop(running: Running) -> None:
     """Stop a plugin; what it raises is only told. What a collection that hangs still uses is not taken from it."""
     if running.plugin is None or (running.slot is not None and running.slot.running):
         return
-    if why := await _failure(running.plugin.stop, STOP_WITHIN):
+    if why := await _failure(running.plugin.stop, STOP_WITHIN, running.instance.key):
         log.warning("%s did not stop cleanly: %s", running.instance.key, why)
 
 
-async def _failure(function: Callable[[], Awaitable[None]], within: float) -> str:
+async def _failure(function: Callable[[], Awaitable[None]], within: float, key: str) -> str:
     """Call a plugin, and return why that came to no good end, or nothing where it did. Waits no longer than it may."""
 
     async def guarded() -> str:
@@ -142,7 +146,7 @@ async def _failure(function: Callable[[], Awaitable[None]], within: float) -> st
             return described(error)
         return ""
 
-    task = asyncio.create_task(guarded())
+    task = asyncio.create_task(guarded(), context=on_behalf_of(key))
     try:
         await asyncio.wait({task}, timeout=within)
     finally:

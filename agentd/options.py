@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Any, dataclass_transform
 from urllib.parse import urlsplit
 
@@ -22,6 +23,13 @@ class Config(msgspec.Struct, metaclass=_ConfigType, frozen=True, forbid_unknown_
     A field without a default is required. ``__post_init__`` may raise ``ValueError`` where options
     contradict each other.
     """
+
+    def metric_names(self) -> Mapping[tuple[str, ...], str]:
+        """Return the names of metrics that options give, by the keys that lead to each; ``{}`` where none do.
+
+        A name that another plugin's metric has is an error of the configuration.
+        """
+        return {}
 
 
 class Duration(float):

@@ -6,6 +6,7 @@ still goes as soon as nothing refers to it; only what then refers to itself woul
 they do not.
 """
 
+import asyncio
 import gc
 import time
 from collections.abc import Callable, Mapping
@@ -19,8 +20,8 @@ THRESHOLDS = (20_000, 5, 20)
 scrape makes some thousand objects and drops them all, which is no reason to look for cycles."""
 
 
-FEW = 400_000
-"""Objects that can be looked at within some 50 ms."""
+RENEW_AFTER = 60.0
+"""Seconds after a reload until what was set aside is looked at again."""
 
 
 class Pauses:
@@ -30,6 +31,7 @@ class Pauses:
         self._longest = longest
         self._clock = clock
         self._begun = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Set aside all that there is, and watch."""
@@ -39,17 +41,24 @@ class Pauses:
         gc.callbacks.append(self._collecting)
 
     def renew(self) -> None:
-        """Look once at what was set aside: after a reload, the plugins that are gone are among it.
+        """Have what was set aside looked at once, a little later: after a reload, plugins that are gone are among it.
 
-        Not where so much was set aside that this would itself be a pause.
+        That is a pause itself, so however often one reloads it is made once a minute at most.
         """
-        if self._collecting in gc.callbacks and gc.get_freeze_count() < FEW:
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+        if self._timer is None and self._collecting in gc.callbacks:
+            self._timer = asyncio.get_running_loop().call_later(RENEW_AFTER, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
     def end(self) -> None:
         """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._collecting in gc.callbacks:
             gc.callbacks.remove(self._collecting)
 

@@ -91,6 +91,8 @@ event_from_json = decode
 hookimpl = pluggy.HookimplMarker("agentd")
 """Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""
 
+CANNOT_BE_TRIED = "cannot be tried: the plugin has no probe()"
+
 C = TypeVar("C", bound=Config)
 T = TypeVar("T")
 
@@ -137,6 +139,8 @@ class Plugin(Generic[C]):
     """The plugin's name: that of its file. An instance of it may have another."""
     config_type: ClassVar[type[Config]] = Config
     """The class of its options, taken from the brackets: ``class LoadAvg(Collector[Options])``."""
+    extra: ClassVar[str] = ""
+    """The extra of agentd's package that has the libraries which a bundled plugin needs; empty where it needs none."""
     exclusive: ClassVar[bool] = False
     """Whether two of the same section cannot run at once, because they have a port or a position in a stream, say. When
     its options change, a reload begins the new one beside the old and gives that up only when the new one runs; one
@@ -176,6 +180,14 @@ class Plugin(Generic[C]):
     def routes(self) -> Iterable[Route]:
         """Return the paths that this plugin answers on the agent's web server."""
         return ()
+
+    async def probe(self) -> str:
+        """Return in a line what answers where this plugin sends to or asks, or raise what is wrong there.
+
+        ``agentd check --probe`` calls it of an instance of its own, which was not started and is stopped afterwards,
+        while the agent may run with the same options: it changes nothing, and takes no name that the agent has.
+        """
+        return CANNOT_BE_TRIED
 
     def about(self) -> Iterable[Family]:
         """Return what the plugin tells about itself: counters of its own work, shown with the agent's own metrics."""

@@ -17,7 +17,7 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
+from agentd.plugin import Collector, Event, Exporter, Plugin, Sink, declared_metrics
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,12 @@ class Registry:
 
         return (*defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
 
+    def paths(self) -> Mapping[str, str]:
+        """Return the paths that bundled plugins answer, whether they run or not, and the section that adds each."""
+        from agentd_plugins import PATHS
+
+        return PATHS
+
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
         return self._found[kind, name].origin
@@ -104,6 +110,13 @@ class Registry:
             return self.plugin_class(kind, name).config_type
         except PluginError:
             return None
+
+    def metrics(self, kind: str, name: str) -> Collection[str]:
+        """Return the names of the metrics that a plugin's class declares; none where it cannot be loaded."""
+        try:
+            return {metric.name for metric in declared_metrics(self.plugin_class(kind, name))}
+        except PluginError:
+            return ()
 
     def load_installed(self) -> None:
         """Import the plugins of installed packages, to ask them for what is no collector or exporter."""

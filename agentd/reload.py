@@ -52,7 +52,7 @@ class Reloader:
         Returns what changed. Raises ``ReloadError`` where it cannot be done: then all is as it was.
         """
         async with self._lock:
-            systemd.notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
+            systemd.reloading()
             began = time.monotonic()
             try:
                 settings, registry = await self._read()
@@ -65,7 +65,7 @@ class Reloader:
                 self.say_refused(flow)
                 raise
             finally:
-                systemd.notify(READY="1")
+                systemd.ready()
             self.error, self.degraded = "", False
             await self.keep()
             metrics.configuration_accepted, metrics.configured_at = True, time.time()

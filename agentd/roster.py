@@ -10,7 +10,7 @@ from agentd.config import Instance, SinkKeys
 from agentd.events.flow import Flow
 from agentd.instances import About, Running
 from agentd.metrics.gather import Gatherer
-from agentd.metrics.workers import Workers
+from agentd.metrics.slot import Slot
 from agentd.plugin import Context, Sink
 from agentd.registry import Registry
 from agentd.resilience import Backoff
@@ -32,18 +32,18 @@ class Roster:
         self,
         gatherer: Gatherer,
         flow: Flow,
-        workers: Workers,
+        place: Callable[[Running, Registry], Slot | None],
         context: Callable[[Instance], Context],
         show: Callable[[Sequence[Running]], None],
     ) -> None:
-        """``context`` makes what a plugin is given. ``show`` makes routes of what is to be seen; it may let an instance
-        fail, and is called before what is gone is stopped.
+        """``place`` gives a collector its slot, and ``context`` makes what a plugin is given. ``show`` makes routes of
+        what is to be seen; it may let an instance fail, and is called before what is gone is stopped.
         """
         self.runnings: list[Running] = []
         """All instances that are configured, in the order of the configuration."""
         self._gatherer = gatherer
         self._flow = flow
-        self._workers = workers
+        self._place = place
         self._context = context
         self._show = show
         self._registry: Registry | None = None
@@ -131,9 +131,14 @@ class Roster:
             return until
 
     async def resume(self, key: str) -> None:
-        """Start an instance that was paused, or could not start. Raises ``KeyError`` where there is none."""
+        """Start an instance that was paused, or could not start; ask one that rests again. Raises ``KeyError`` where
+        there is none.
+        """
         async with self._lock:
-            await self._try(self._find(key))
+            running = self._find(key)
+            if running.slot is not None:
+                running.slot.rouse()
+            await self._try(running)
 
     async def leave(self) -> None:
         """Let every plugin say good-bye to its clients, and change nothing any more."""
@@ -157,7 +162,7 @@ class Roster:
         """Start collectors, and then exporters, which may ask them."""
         await asyncio.gather(*(instances.start(each) for each in runnings if each.instance.kind == "collectors"))
         for running in runnings:
-            instances.slot_for(running, registry, self._workers, self._flow.say)
+            self._place(running, registry)
         await asyncio.gather(*(instances.start(each) for each in runnings if each.instance.kind == "exporters"))
         for running in runnings:
             if instances.tells(running):

@@ -98,3 +98,6 @@ class Route:
     body: Any = None
     """The type of the request's body, which is JSON; None where there is none."""
     answers: tuple[Answer, ...] = ()
+    public: bool = False
+    """Answered to other machines without a credential, too, where none is needed for the metrics. This one is no mere
+    word for the document: all other routes with a scope are not."""

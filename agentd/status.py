@@ -20,9 +20,20 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Until when somebody has paused it, in seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
+    asked_again_in: float | None = None
+    """Seconds until a collector is asked again that has failed again and again."""
+    last_run_at: float | None = None
+    """When that run ended, in seconds since 1970."""
+    refused: bool = False
+    """Whether the machine has what it is about, but the agent may not ask for it: ``error`` says what grants it."""
     duration_seconds: float | None = None
     series: int | None = None
     timeouts: int | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong with it; somebody may have paused it."""
+        return (self.up or self.paused_until is not None) and self.last_run not in ("failed", "timed out")
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +55,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: "list[SinkStatus]" = []
     tokens_error: str = ""
     """Why the file of tokens cannot be used as it is; those known before still count."""
+    tls_error: str = ""
+    """Why the certificates cannot be used as they are; those before are shown still."""
     config_error: str = ""
     """Why the configuration in the files is not the one that is used."""
     degraded: bool = False
     """Whether it was started with the last configuration that could be used, as that in the files cannot."""
+    resident_bytes: int | None = None
+    """Memory of the process that lies in RAM; absent where that is not known."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,3 +106,48 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     error: str = ""
     """Why the last attempt failed; empty where it did not."""
+
+
+def line(status: Status) -> str:
+    """Return the status on one line, as ``systemctl status`` shows it."""
+    collectors = [plugin for plugin in status.plugins if plugin.up and plugin.plugin.startswith("collectors.")]
+    series = sum(plugin.series or 0 for plugin in collectors)
+    parts = [f"{len(collectors)} collectors, {series} series"]
+    if status.journal is not None:
+        parts.append(f"{status.journal.last} events" + (", NOT WRITTEN DOWN" if status.journal.error else ""))
+    if status.sinks:
+        parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
+    if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
+        parts.append(f"not healthy: {' '.join(unhealthy)}")
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+        parts.append(f"down: {' '.join(down)}")
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+        parts.append(f"paused: {' '.join(paused)}")
+    if status.config_error:
+        parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))
+    return "; ".join(parts)
+
+
+def wrong(status: Status) -> list[str]:
+    """Return what is wrong with an agent, each in a few words; nothing where all is well."""
+    journal, found = status.journal, []
+    if not status.ready:
+        found.append("it is not ready")
+    if status.config_error:
+        found.append("it runs with an earlier configuration" if status.degraded else "the configuration is refused")
+    down = sum(not plugin.well and not plugin.up for plugin in status.plugins)
+    failing = sum(not plugin.well and plugin.up for plugin in status.plugins)
+    unhealthy = sum(not sink.healthy for sink in status.sinks)
+    if down:
+        found.append(f"{down} plugin{'s do' if down > 1 else ' does'} not run")
+    if failing:
+        found.append(f"{failing} collector{'s fail' if failing > 1 else ' fails'}")
+    if unhealthy:
+        found.append(f"{unhealthy} sink{'s are' if unhealthy > 1 else ' is'} unhealthy")
+    if journal is not None and journal.error:
+        found.append("events cannot be written down")
+    if status.tokens_error:
+        found.append("the file of tokens cannot be used")
+    if status.tls_error:
+        found.append("the certificates cannot be used")
+    return found

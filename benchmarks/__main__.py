@@ -4,7 +4,7 @@ import importlib
 import platform
 import sys
 
-NAMES = ("scrape", "memory", "rendering", "startup", "host", "idle", "events", "robots", "missions")
+NAMES = ("scrape", "memory", "rendering", "startup", "host", "idle", "events", "robots", "missions", "reload", "tls")
 
 
 def main() -> None:

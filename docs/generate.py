@@ -1,70 +1,42 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events
-and etc/agentd.toml.
+"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events,
+etc/agentd.toml and the man pages.
 """
 
 import inspect
 import json
-import re
+import runpy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from agentd.cli.config import entries
+from agentd.cli.declarations import own
 from agentd.cli.plugins import summary
 from agentd.config.describe import default_file
 from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
-from agentd.events.metrics import EventMetrics
 from agentd.metrics.family import Metric
-from agentd.metrics.gather import Gatherer
-from agentd.metrics.selfmetrics import declared
+from agentd.metrics.units import unit
 from agentd.plugin import declared_metrics
 from agentd.registry import Registry
-from agentd.web.tokens import Tokens
-from agentd_plugins.collectors.robots import signals, vocabulary
+from agentd_plugins.collectors.robots import lists, signals, vocabulary
 
 ROOT = Path(__file__).parent.parent
-
-UNITS = {
-    "bytes": "bytes",
-    "bits": "bits",
-    "seconds": "seconds",
-    "timestamp_seconds": "seconds since 1970",
-    "celsius": "°C",
-    "volts": "volts",
-    "volt": "volts",
-    "amps": "amperes",
-    "ampere": "amperes",
-    "watt": "watts",
-    "watts": "watts",
-    "joule": "joules",
-    "joules": "joules",
-    "hertz": "hertz",
-    "rpm": "turns a minute",
-    "ratio": "ratio, 0 to 1",
-    "sectors": "sectors of 512 bytes",
-    "percent": "%",
-    "bytes_per_second": "bytes a second",
-    "bits_per_second": "bits a second",
-    "transfers_per_second": "transfers a second",
-    "dbm": "dBm",
-    "watthour": "watt-hours",
-    "info": "always 1",
-}
-"""The units that names end in, before ``_total``."""
 
 
 def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
+    manual = runpy.run_path(str(ROOT / "docs" / "manual.py"))["pages"]()
     return {
         "docs/metrics.md": metrics_page(registry),
         "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "etc/agentd.toml": default_file(entries(registry)),
+        **{f"docs/man/{name}": text for name, text in manual.items()},
     }
 
 
@@ -77,16 +49,20 @@ def fields_page() -> str:
         "mean; `*` is any name, and becomes the label. Capitals do not count. Also each metric's own name is",
         "understood, with and without `robot_`.",
         "",
-        "| metric | unit | fields | multiplied by | not known |",
+        "| metric | unit | fields | multiplied by, or what values mean | not known |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, labels, scale, absent, fields in vocabulary.SAYINGS:
+    for name, labels, scale, meant, fields in vocabulary.SAYINGS:
         signal = signals.SIGNALS[name]
         given = {label: value for label, value in zip(signal.metric.labels[1:], labels, strict=False) if value}
         shown = signal.name + labels_of(given)
         spelled = ", ".join(f"`{field}`" for field in fields.split())
-        unknown = ", ".join(f"{value:g}" for value in absent)
-        lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {'' if scale == 1 else f'{scale:g}'} | {unknown} |")
+        special = meant if isinstance(meant, Mapping) else dict.fromkeys(meant)
+        unknown = ", ".join(f"{value:.10g}" for value, what in special.items() if what is None)
+        means = ", ".join(f"{value:g} is {what:g}" for value, what in special.items() if what is not None)
+        factor = means if scale == 1 else f"{scale:.10g}"
+        lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {factor} | {unknown} |")
+    lines += ["", f"Lists that are understood: {', '.join(f'`{field}`' for field in sorted(lists.FIELDS))}."]
     texts = ", ".join(f"`{field}`" for field in vocabulary.TEXTS)
     lines += ["", f"Texts that become the value of a label: {texts}.", ""]
     terms = ", ".join(f"`energy.{term}`" for term in signals.ENERGY_TERMS)
@@ -131,15 +107,13 @@ def metrics_page(registry: Registry) -> str:
                 about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
                 first = " ".join(about.split("\n\n")[0].split())
                 lines += ["", f"## {kind}.{name}", "", summary(plugin), "", f"*{first}*", "", *table(metrics)]
-    own = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared(), *declared_metrics(Tokens)]
-    own.sort(key=lambda metric: metric.name)
     lines += [
         "",
         "## The agent itself",
         "",
         "What agentd tells about itself, its collectors, its journal and its sinks.",
         "",
-        *table(own),
+        *table(own()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -152,13 +126,6 @@ def table(metrics: Iterable[Metric]) -> Iterator[str]:
         help_ = metric.help.replace("{}", "*").replace("|", "\\|")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{metric.name}` | {metric.kind} | {metric.unit or unit(metric.name)} | {labels} | {help_} |"
-
-
-def unit(name: str) -> str:
-    """Return the unit that a metric's name tells; nothing for plain numbers."""
-    plain = name.removesuffix("_total").removesuffix("_max").removesuffix("_min")
-    endings = (ending for ending in sorted(UNITS, key=len, reverse=True) if re.search(rf"_{ending}$", plain))
-    return next((UNITS[ending] for ending in endings), "")
 
 
 if __name__ == "__main__":

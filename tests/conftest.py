@@ -287,6 +287,26 @@ def command(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]
     return run
 
 
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path, str], Path]]:
+    """Mounts small disks in memory on folders, until the test ends; skips where that may not be done."""
+    folders: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Path:
+        if os.geteuid() or shutil.which("mount") is None:
+            pytest.skip("only root can mount a small disk")
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "agentd-test", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in reversed(folders):  # files on them may still be open; a test may have done it itself
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def server_binary() -> Callable[[str], str]:
     """Returns the path of a real server's program; skips where it is not installed, or fails where that is strict."""
@@ -310,3 +330,57 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: its recordings are no part of this repository")
     return folder
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its key, in files."""
+
+    file: Path
+    key: Path
+
+
+HERE = "DNS:localhost,IP:127.0.0.1"
+"""Names of this machine, for its certificate."""
+
+
+class Authority:
+    """Issues certificates, by the program ``openssl``."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self._count = 0
+        self._own: Certificate | None = None
+        self._own = self.issue("authority", "-addext", "basicConstraints=critical,CA:TRUE")
+
+    @property
+    def file(self) -> Path:
+        """The certificate that those who trust it have to have."""
+        assert self._own is not None
+        return self._own.file
+
+    def issue(
+        self, name: str, *options: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 365
+    ) -> Certificate:
+        """Return a new certificate with these alternative names."""
+        self._count += 1
+        made = Certificate(self._folder / f"{self._count}.pem", self._folder / f"{self._count}.key")
+        signed = () if self._own is None else ("-CA", str(self._own.file), "-CAkey", str(self._own.key))
+        subprocess.run(
+            [
+                *(self._program, "req", "-x509", "-nodes", "-days", str(days), "-subj", f"/CN={name}", *signed),
+                *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", str(made.key)),
+                *("-out", str(made.file), "-addext", f"subjectAltName={names}", *options),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        return made
+
+
+@pytest.fixture(scope="session")
+def authority(server_binary: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Issues certificates for tests."""
+    return Authority(server_binary("openssl"), tmp_path_factory.mktemp("certificates"))

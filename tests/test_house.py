@@ -23,6 +23,7 @@ FLOORS = (
     ("agentd.hookspecs", "agentd.config", "agentd.discovery", "agentd.metrics.outlet"),
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),
     ("agentd.metrics.slot",),
+    ("agentd.metrics.spending",),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
     ("agentd.context",),
     ("agentd.metrics.assembly", "agentd.metrics.client", "agentd.metrics.rules", "agentd.metrics.frame"),
@@ -40,7 +41,9 @@ FLOORS = (
     ),
     (
         "agentd.errors",
+        "agentd.folding",
         "agentd.logs",
+        "agentd.journald",
         "agentd.systemd",
         "agentd.directories",
         "agentd.ending",
@@ -136,13 +139,14 @@ def test_no_bundled_collector_imports_another():
 
 
 def test_the_core_knows_no_plugin():
-    """Nothing in agentd imports a bundled plugin but for the list of those that are on by default."""
+    """Nothing in agentd imports a bundled plugin but for lists: what is on by default, and whose a path is."""
     for module, file in modules("agentd").items():
         for imported in imports(file, everything=True):
             if imported.startswith("agentd_plugins"):
                 assert (module, imported) in {
                     ("agentd.registry", "agentd_plugins"),
                     ("agentd.registry", "agentd_plugins.defaults"),
+                    ("agentd.registry", "agentd_plugins.PATHS"),
                 }
 
 

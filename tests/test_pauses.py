@@ -1,6 +1,8 @@
 """The pauses of the garbage collector."""
 
+import asyncio
 import gc
+import weakref
 
 import pytest
 
@@ -58,3 +60,20 @@ def test_nothing_is_watched_after_the_end(watched):
     before = len(gc.callbacks)
     watched(1.0).end()
     assert len(gc.callbacks) == before
+
+
+async def test_what_is_gone_after_a_reload_is_found(watched, monkeypatch):
+    """What was set aside and refers to itself is looked at again a while after a reload."""
+    monkeypatch.setattr("agentd.pauses.RENEW_AFTER", 0.05)
+    knot = Knot()
+    gone = weakref.ref(knot)
+    pauses = watched(0.0)
+    del knot
+    gc.collect()
+    assert gone() is not None, "it was set aside"
+    for _ in range(3):
+        pauses.renew()
+    async with asyncio.timeout(30):
+        while gone() is not None:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.01)
+    assert gc.get_freeze_count() > 0

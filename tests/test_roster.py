@@ -6,6 +6,7 @@ import pytest
 
 from agentd import roster
 from agentd.config import CollectorKeys, ExporterKeys, Instance
+from agentd.instances import slot_for
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Config, Context, Exporter, Family
@@ -80,7 +81,7 @@ class World:
         self.roster = Roster(
             self.gatherer,
             self.flow,
-            self.workers,
+            lambda running, registry: slot_for(running, registry, self.workers),
             lambda one: Context(name=one.key),
             lambda runnings: self.shown.append([each.instance.key for each in runnings if each.up]),
         )
@@ -196,6 +197,23 @@ async def test_one_that_is_paused_stays_so_through_a_change(world):
     await until(lambda: world.roster.runnings[1].up)
     with pytest.raises(KeyError):
         await world.roster.pause("collectors.c", 1)
+
+
+async def test_one_that_rests_is_asked_again_when_somebody_says_so(world):
+    """A collector that has failed again and again is asked at the next scrape after it was resumed, and is not begun
+    anew for that.
+    """
+    cls = make()
+    await world.roster.begin(wanted("a"), Shelf(a=cls))
+    (running,) = world.roster.runnings
+    running.plugin.collect = lambda: 1 / 0
+    for _ in range(5):
+        assert await world.names() == []
+    del running.plugin.collect
+    assert await world.names() == []
+    await world.roster.resume("collectors.a")
+    assert await world.names() == ["collectors.a"]
+    assert cls.calls == ["start"]
 
 
 async def test_what_has_a_schedule_is_there_at_once(world):

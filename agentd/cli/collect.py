@@ -1,16 +1,26 @@
 """``agentd collect``."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from agentd import ending
 from agentd.cli import LEAVE_WITHIN, common, fail
 from agentd.cli.loading import load
-from agentd.config import Origin, Settings, find, read
+from agentd.config import Origin, find, read
 from agentd.options import Duration
-from agentd.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentd.config import Instance, Settings
+    from agentd.instances import Running
+    from agentd.plugin import Snapshot
+    from agentd.registry import Registry
 
 
 @click.command("collect")
@@ -44,18 +54,34 @@ def command(names: tuple[str, ...], timeout: str, config_file: str | None, **opt
 
 async def collect(settings: Settings, registry: Registry, names: tuple[str, ...], deadline: float) -> list[str]:
     """Print what the collectors say; return the names of those that failed."""
+    from agentd.metrics.exposition import Renderer
+
+    wanted = [one for one in settings.instances if one.kind == "collectors" and (not names or one.name in names)]
+    off = sorted(set(names) - {one.name for one in wanted})
+    if off:
+        fail(f"switched off by the configuration: {' '.join(off)}")
+    snapshot, runnings = await once(settings, registry, wanted, deadline)
+    sys.stdout.buffer.write(Renderer().render(snapshot.families))
+    sys.stdout.buffer.flush()
+    slots = [running.slot for running in runnings if running.slot is not None]
+    for slot in slots:
+        if slot.name in names and slot.last is not None and slot.last.status == "no data":
+            click.echo(f"agentd: {slot.name} has nothing to tell: {slot.last.error}", err=True)
+    bad = {slot.name for slot in slots if slot.last is None or slot.last.status in ("failed", "timed out")}
+    return sorted(bad | {running.instance.name for running in runnings if not running.up})
+
+
+async def once(
+    settings: Settings, registry: Registry, wanted: Sequence[Instance], deadline: float
+) -> tuple[Snapshot, list[Running]]:
+    """Return what collectors say that are started for this alone, and are stopped again."""
     from agentd import instances
     from agentd.host import Host
-    from agentd.metrics.exposition import Renderer
     from agentd.metrics.gather import Gatherer
     from agentd.metrics.workers import Workers
     from agentd.plugin import Context
 
     host, workers, gatherer = Host(settings.host), Workers(), Gatherer()
-    wanted = [one for one in settings.instances if one.kind == "collectors" and (not names or one.name in names)]
-    off = sorted(set(names) - {one.name for one in wanted})
-    if off:
-        fail(f"switched off by the configuration: {' '.join(off)}")
     runnings = instances.build(
         wanted,
         registry,
@@ -63,20 +89,13 @@ async def collect(settings: Settings, registry: Registry, names: tuple[str, ...]
     )
     for running in runnings:
         await instances.start(running)
-    slots = [instances.slot_for(running, registry, workers) for running in runnings]
-    for slot in slots:
+        slot = instances.slot_for(running, registry, workers)
         if slot is not None:
             slot.interval = None  # once means now
-    gatherer.take(slot for slot in slots if slot is not None)
+    gatherer.take(running.slot for running in runnings if running.slot is not None)
     snapshot = await gatherer.gather(deadline=deadline)
-    sys.stdout.buffer.write(Renderer().render(snapshot.families))
-    sys.stdout.buffer.flush()
     await gatherer.stop()
     for running in runnings:
         await instances.stop(running)
     workers.close()
-    for slot in slots:
-        if slot is not None and slot.name in names and slot.last is not None and slot.last.status == "no data":
-            click.echo(f"agentd: {slot.name} has nothing to tell: {slot.last.error}", err=True)
-    bad = {slot.name for slot in slots if slot and (slot.last is None or slot.last.status in ("failed", "timed out"))}
-    return sorted(bad | {running.instance.name for running in runnings if not running.up})
+    return snapshot, runnings

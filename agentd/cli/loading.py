@@ -9,6 +9,7 @@ from agentd import logs
 from agentd.cli import fail
 from agentd.config import ConfigError, Document, Origin, Overrides, Settings, core, find, read, resolve
 from agentd.registry import Registry
+from agentd.status import Status
 
 CONFIGURATION = 78
 """Exit status for a configuration that cannot be used: EX_CONFIG of sysexits.h."""
@@ -38,6 +39,13 @@ def use(document: Document, overrides: Overrides, log_level: str = "info") -> tu
     logs.configure(level, agent.log_format)  # type: ignore[arg-type]  # both are checked by the configuration
     registry = Registry(agent.plugin_dirs)
     return resolve(document, registry, overrides=overrides), registry
+
+
+def of_agent(config_file: str | None, status: Status) -> str | None:
+    """Return the file to read where nobody names one: that of the running agent."""
+    if config_file is None and status.config_files and status.config_files[0].endswith(".toml"):
+        return status.config_files[0]
+    return config_file
 
 
 def refuse(error: ConfigError) -> None:

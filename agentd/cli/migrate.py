@@ -44,7 +44,7 @@ LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}
 
 NO_EQUAL = {
     "runtime.gomaxprocs": "needs no equal: agentd collects in one thread",
-    "web.systemd-socket": "agentd takes no sockets from systemd yet",
+    "web.systemd-socket": "needs no equal: sockets of systemd are taken where [web] listen names their addresses",
     "web.config.file": "agentd has no TLS and no passwords yet: keep that file for later",
     "web.disable-exporter-metrics": "what agentd says about itself can be dropped by rules in [exporters.prometheus]",
     "version": "is no setting",

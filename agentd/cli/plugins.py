@@ -46,7 +46,9 @@ def pause(plugin: str, how_long: str, **_options: object) -> None:
 @click.argument("plugin")
 @common
 def resume(plugin: str, **_options: object) -> None:
-    """Start a plugin of the running agent that was paused, or that could not start."""
+    """Start a plugin of the running agent that was paused, or that could not start, and ask a collector again that
+    rests because it failed again and again.
+    """
     ask(f"/api/v1/plugins/{quote(plugin, safe='')}/resume", method="POST")
     click.echo(f"{plugin} is to run again: agentd status shows it")
 

@@ -51,6 +51,9 @@ def command(config_file: str | None, *, fall_back: bool, **options: object) -> N
     from agentd.store.database import StoreBusyError
     from agentd.web.server import ListenError
 
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed, or no file
+        # SIGABRT is what systemd's watchdog sends where the event loop is blocked: the log then says by what.
+        faulthandler.enable()
     status = 0
     with asyncio.Runner() as runner:
         try:

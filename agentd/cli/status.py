@@ -1,99 +1,92 @@
 """``agentd status``."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 
 from agentd.cli import common
-from agentd.cli.client import ask
-from agentd.status import JournalStatus, PluginStatus, Status
+from agentd.cli.client import NoAgentError, RefusedError, ask
+from agentd.status import Status, wrong
+
+TROUBLE = ("plugin.failed", "collector.timed_out", "sink.disconnected", "journal.*", "agent.config_refused")
+"""Events of the agent's own that tell of something wrong."""
+
+ERRORS = 5
+"""Of these, how many are shown, of the last day."""
+
+ROBOTS = "/api/telemetry/info"
+"""Where the collector ``robots`` says how many there are."""
+
+
+class Robots(msgspec.Struct):
+    """What that tells."""
+
+    active_connections: int
+    robots: int
+    stale: int
+
+
+class _Page(msgspec.Struct):
+    events: list[msgspec.Raw]
 
 
 @click.command("status")
+@click.option("--all", "everything", is_flag=True, help="All plugins, though they do not fit into the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the agent answers, as JSON.")
 @common
-def command(*, as_json: bool, **_options: object) -> None:
-    """Show how the agent that runs on this machine is.
+def command(*, everything: bool, as_json: bool, **_options: object) -> None:
+    """Show how the agent that runs on this machine is; its first line says whether all is well.
 
-    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written or the file of tokens not be
-    used, and with 2 where no agent answers.
+    Ends with 1 where a plugin fails, a sink is unhealthy, the journal cannot be written, or the configuration, the
+    certificates or the file of tokens not be used, and with 2 where no agent answers.
     """
-    status = msgspec.json.decode(ask("/api/v1/status"), type=Status)
+    status = current()
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(status), indent=2))
     else:
-        show(status)
-    bad = [
-        plugin
-        for plugin in status.plugins
-        if (not plugin.up and not plugin.paused_until) or plugin.last_run in ("failed", "timed out")
-    ]
-    unwritten = status.journal is not None and status.journal.error
-    broken = unwritten or status.tokens_error or status.config_error
-    if bad or broken or not status.ready or not all(sink.healthy for sink in status.sinks):
+        for line in screen(status, everything=everything):
+            click.echo(line)
+    if wrong(status):
         raise SystemExit(1)
 
 
-def show(status: Status) -> None:
-    """Print a status for people."""
-    from agentd.cli.lines import escaped
-
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
-    click.echo(
-        f"agentd {status.version}, process {status.pid}, since {since}, {'ready' if status.ready else 'NOT READY'}"
-    )
-    click.echo(f"listens on {', '.join(status.listen)}; state in {status.state_directory}")
-    click.echo(f"configuration: {', '.join(status.config_files) or 'the defaults'}")
-    if status.journal is not None:
-        click.echo(f"journal: {told(status.journal)}")
-    if status.tokens_error:
-        click.echo(f"tokens: THE FILE CANNOT BE USED, those known before still count: {status.tokens_error}")
-    if status.config_error:
-        click.echo("the configuration in the files is REFUSED, an earlier one is used:")
-        for line in status.config_error.splitlines():
-            click.echo(f"    {escaped(line)}")
-    click.echo()
-    for line in of_plugins(status.plugins):
-        click.echo(line)
-    for plugin in status.plugins:
-        if plugin.error:
-            click.echo(f"{plugin.plugin}: {escaped(plugin.error)}")
-    for sink in status.sinks:
-        if not sink.healthy or sink.error:
-            health = sink.state if sink.healthy else "UNHEALTHY"
-            click.echo(f"{sink.sink}: {health}, {sink.lag_events} events wait: {escaped(sink.error or sink.state)}")
-    for name, reason in status.disabled.items():
-        click.echo(f"{name}: {reason}")
+def current() -> Status:
+    """Return how the running agent is. Raises ``NoAgentError``."""
+    return msgspec.json.decode(ask("/api/v1/status"), type=Status)
 
 
-def of_plugins(plugins: Sequence[PluginStatus]) -> Iterator[str]:
-    """Yield the lines of a table of plugins. Why one runs has a line of its own where the terminal is too narrow."""
-    from agentd.cli.lines import escaped, table, width
+def screen(status: Status, *, everything: bool) -> list[str]:
+    """Return the screen, with what the agent tells beside its status."""
+    import shutil
 
-    rows = [("plugin", "up", "last run", "ms", "series", "timeouts")]
-    for plugin in plugins:
-        milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
-        series = "" if plugin.series is None else str(plugin.series)
-        up = "yes" if plugin.up else "paused" if plugin.paused_until else "NO"
-        rows.append((plugin.plugin, up, plugin.last_run, milliseconds, series, str(plugin.timeouts or "")))
-    lines = list(table(rows, numbers=range(3, 6)))
-    column = max(map(len, lines))
-    for line, why in zip(lines, ["why", *(escaped(plugin.reason) for plugin in plugins)], strict=True):
-        if column + 2 + len(why) <= width():
-            yield f"{line.ljust(column)}  {why}".rstrip()
-        else:
-            yield line
-            yield f"    {why}"
+    from agentd.cli.lines import width
+    from agentd.cli.screen import lines
+
+    height = 0 if everything else shutil.get_terminal_size((0, 0)).lines  # where there is no terminal, there is room
+    return list(lines(status, robots(), trouble(), columns=width(), height=height - 1))
 
 
-def told(journal: JournalStatus) -> str:
-    """Return how the journal is, in a line."""
-    if journal.error:
-        state = f"NOTHING CAN BE WRITTEN DOWN: {journal.error}"
-    else:
-        state = "on disk" if journal.durable else "in memory only"
-    lost = [f"{number} {what}" for number, what in ((journal.dropped, "lost"), (journal.damaged, "damaged")) if number]
-    return ", ".join([state, f"last event {journal.last}", f"{journal.size_bytes / (1 << 20):.1f} MiB", *lost])
+def robots() -> Robots | None:
+    """Return how many robots there are; None where no collector knows of any."""
+    try:
+        return msgspec.json.decode(ask(ROBOTS), type=Robots)
+    except (RefusedError, NoAgentError, msgspec.MsgspecError):
+        return None
+
+
+def trouble() -> list[str]:
+    """Return the last events that tell of something wrong, as lines, the newest last."""
+    from agentd.cli.lines import Lines
+    from agentd.events.envelope import Event
+
+    query = {"type": ",".join(TROUBLE), "source": "agentd", "since": "1d", "limit": ERRORS}
+    try:
+        page = msgspec.json.decode(ask("/api/v1/events", query=query), type=_Page)
+    except (RefusedError, NoAgentError, msgspec.MsgspecError):
+        return []
+    events = [msgspec.json.decode(raw, type=Event) for raw in reversed(page.events)]
+    lines = Lines()
+    for event in events:
+        lines.measure(event)
+    return [click.unstyle(lines.line(event)) for event in events]

@@ -14,17 +14,18 @@ from agentd.config.settings import (
     JournalSettings,
     Settings,
     SinkKeys,
-    WebSettings,
-    parse_address,
 )
 from agentd.config.source import DEFAULT_FILE, Document, Overrides, find, read
 from agentd.config.tokens import Token, read_tokens
+from agentd.config.web import CIPHER_SUITES, BasicAuth, Listener, Tls, WebSettings, parse_address
 
 __all__ = [
+    "CIPHER_SUITES",
     "DEFAULT",
     "DEFAULT_FILE",
     "KEYS",
     "AgentSettings",
+    "BasicAuth",
     "Catalog",
     "CollectorKeys",
     "ConfigError",
@@ -32,11 +33,13 @@ __all__ = [
     "ExporterKeys",
     "Instance",
     "JournalSettings",
+    "Listener",
     "Origin",
     "Overrides",
     "Problem",
     "Settings",
     "SinkKeys",
+    "Tls",
     "Token",
     "WebSettings",
     "core",

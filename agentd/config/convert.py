@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 import msgspec
 
+from agentd import directories
 from agentd.config.problems import Path, Problem, suggest
 from agentd.config.source import Document, reference
 from agentd.config.spelling import found
@@ -144,12 +145,19 @@ class _Conversion:
             if not _is_utf8(text):
                 return self._reject(path, f"environment variable {name} is not UTF-8")
         else:
-            origin = self._document.origin(path)
-            file = File(origin.file if origin else "").parent / name
+            if kind == "credential":
+                if not name or "/" in name or name.startswith("."):
+                    return self._reject(path, f"expected the name of a credential; found {found(name)}")
+                file = directories.credentials() / name
+                advice = f"; a line LoadCredential={name}:PATH in a drop-in of the unit puts it there"
+            else:
+                origin = self._document.origin(path)
+                file = File(origin.file if origin else "").parent / name
+                advice = ""
             try:
                 text = _contents(file)
             except OSError as error:
-                return self._reject(path, f"cannot read {file}: {error.strerror}")
+                return self._reject(path, f"cannot read {file}: {error.strerror}{advice}")
             except ValueError as error:
                 return self._reject(path, f"cannot use {file}: {error}")
         if all(element(arm) is not None for arm in arms(type_)):

@@ -20,12 +20,10 @@ from agentd.config.settings import (
     Settings,
     SinkKeys,
     Switches,
-    WebSettings,
-    parse_address,
 )
 from agentd.config.source import UNITED, Document, Overrides
 from agentd.config.spelling import found
-from agentd.config.tokens import doubles
+from agentd.config.web import WebSettings, check
 from agentd.host import HostPaths
 from agentd.options import Config
 
@@ -54,6 +52,9 @@ class Catalog(Protocol):
         Asked for enabled plugins only. That one is broken is no error of the configuration.
         """
 
+    def metrics(self, kind: str, plugin: str) -> Collection[str]:
+        """Return the names of the metrics that an enabled plugin makes, as far as they do not depend on its options."""
+
 
 class Core(NamedTuple):
     """The core's own sections, and what is wrong with them."""
@@ -80,17 +81,7 @@ def core(document: Document, *, overrides: Overrides | None = None) -> Core:
         if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", label):
             message = "expected a label name: letters, digits and _, no digit first, and not __ first"
             problems.append(document.problem(("agent", "labels", label), message))
-    for index, address in enumerate(web.listen):
-        try:
-            if parse_address(address)[1] and address in web.listen[:index]:
-                raise ValueError("this address is there twice")
-        except ValueError as error:
-            path = ("web", "listen", str(index))
-            problems.append(document.problem(path, f"{error}; found {found(address)}"))
-    problems += doubles(web.tokens, ("web", "tokens"), document)
-    if web.tokens_file is not None and not web.tokens_file.startswith("/"):
-        message = f"expected a path from the root, /etc/agentd/tokens.toml say; found {found(web.tokens_file)}"
-        problems.append(document.problem(("web", "tokens_file"), message))
+    problems += check(web, document)
     return Core(agent, web, host, journal, problems)
 
 
@@ -109,6 +100,7 @@ def resolve(document: Document, catalog: Catalog, *, overrides: Overrides | None
         resolution = _Kind(kind, document, catalog, problems)
         instances += resolution.instances()
         disabled |= resolution.disabled
+    problems += _metrics_of_two(instances, catalog, document)
     if problems:
         places = {str(file): index for index, file in enumerate(document.files)}
         problems.sort(key=lambda problem: _place(problem, places))
@@ -224,6 +216,22 @@ class _Kind:
 
     def _reject(self, path: tuple[str, ...], message: str) -> None:
         self._problems.append(self._document.problem(path, message))
+
+
+def _metrics_of_two(instances: Sequence[Instance], catalog: Catalog, document: Document) -> Iterator[Problem]:
+    """Find options that name a metric which another plugin makes: a scrape would have it twice."""
+    named = [(each, each.config.metric_names()) for each in instances if each.config is not None]
+    if not any(names for _, names in named):
+        return  # to ask each plugin for its metrics takes time
+    owners: dict[str, Instance] = {}
+    for instance in instances:
+        owners |= dict.fromkeys(catalog.metrics(instance.kind, instance.plugin), instance)
+    for instance, names in named:
+        for keys, name in names.items():
+            owner = owners.setdefault(name, instance)
+            if owner is not instance:
+                message = f"{found(name)} is a metric of {owner.kind}.{owner.name}: choose another name"
+                yield document.problem((instance.kind, instance.name, *keys), message)
 
 
 def _section(type_: type[S], name: str, document: Document, problems: list[Problem]) -> S:

@@ -1,7 +1,5 @@
 """What a configuration comes to: the core's own sections, the plugin instances that are to run, and why."""
 
-import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -9,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agentd.config.source import Document
-from agentd.config.tokens import Token
+from agentd.config.web import WebSettings
 from agentd.host import HostPaths
 from agentd.metrics.rules import Rule
 from agentd.options import Config, Duration, Size
@@ -29,19 +27,6 @@ class AgentSettings(Config, frozen=True):
     """The least important messages that are logged."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """One line of text or one JSON object for each message; ``auto`` picks text for people and for the journal."""
-
-
-class WebSettings(Config, frozen=True):
-    """The web server, on which Prometheus scrapes."""
-
-    listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:9797"])
-    """Addresses to answer on: ``HOST:PORT``, ``[IPv6]:PORT``, or ``:PORT`` for all of this machine's. Port 0 takes a
-    free one."""
-    tokens: dict[str, Token] = {}
-    """Who may do what by a token, a table for each: ``[web.tokens.NAME]`` with ``token`` (or ``sha256``), ``robots``,
-    ``scopes`` and ``expires``."""
-    tokens_file: str | None = None
-    """A file with more of them, a table ``[NAME]`` for each, which is read again when it changes."""
 
 
 class Switches(Config, frozen=True):
@@ -214,24 +199,3 @@ class Settings:
 
     def __repr__(self) -> str:  # see Instance
         return f"Settings({len(self.instances)} instances from {self.document!r})"
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of an address to listen on; the host is empty where all of the machine's are meant."""
-    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([A-Za-z0-9_.-]*)):([0-9]{1,5})", text)
-    if match and int(match[3]) <= 65535:
-        bracketed, plain, port = match.groups()
-        if bracketed is None and not _like_ipv4(plain):
-            return plain, int(port)
-        family, host = (socket.AF_INET, plain) if bracketed is None else (socket.AF_INET6, bracketed)
-        try:
-            socket.inet_pton(family, host.split("%")[0])
-        except (OSError, ValueError):
-            pass
-        else:
-            return host, int(port)
-    raise ValueError('expected HOST:PORT, [IPv6]:PORT or :PORT, such as "127.0.0.1:9797"')
-
-
-def _like_ipv4(host: str) -> bool:
-    return bool(host) and not host.strip("0123456789.")

@@ -111,10 +111,13 @@ def read_one(path: File) -> Document:
 
 
 def reference(value: object) -> tuple[str, str] | None:
-    """Return what ``{ env = "NAME" }`` or ``{ file = "PATH" }`` refers to; None where a value is something else."""
+    """Return what ``{ env = "NAME" }``, ``{ file = "PATH" }`` or ``{ credential = "NAME" }`` refers to.
+
+    None where a value is something else.
+    """
     if isinstance(value, Mapping) and len(value) == 1:
         [(kind, name)] = value.items()
-        if kind in ("env", "file") and isinstance(name, str):
+        if kind in ("env", "file", "credential") and isinstance(name, str):
             return kind, name
     return None
 

@@ -18,14 +18,19 @@ _LONGEST = 60
 
 def toml(value: object) -> str:
     """Return a value in TOML; a secret is ``"***"``, and so is the password in a URL."""
-    return _PASSWORD_IN_URL.sub(r"\1***@", _written(value, tables=True))
+    return without_passwords(_written(value, tables=True))
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the passwords of URLs are ``***``."""
+    return _PASSWORD_IN_URL.sub(r"\1***@", text)
 
 
 def found(value: object) -> str:
     """Return what was found in place of something else: in TOML, at most 60 characters, nothing of tables."""
     if isinstance(value, Mapping):
         return "a table"
-    text = _PASSWORD_IN_URL.sub(r"\1***@", _written(value, tables=False))
+    text = without_passwords(_written(value, tables=False))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

@@ -19,6 +19,21 @@ from agentd.routes import Scope
 SHORTEST = 16
 """Characters of a token at least: what is shorter can be guessed by trying."""
 
+_HEXADECIMAL = re.compile("[0-9A-Fa-f]{64}")
+
+
+class Previous(Config, frozen=True):
+    """A token that another has replaced, for as long as it still goes."""
+
+    sha256: Secret
+    """Its SHA-256 in hexadecimal."""
+    expires: Annotated[datetime, msgspec.Meta(tz=True)]
+    """When it ends."""
+
+    def __post_init__(self) -> None:
+        if not _HEXADECIMAL.fullmatch(self.sha256.reveal()):
+            raise ValueError("expected sha256 as 64 hexadecimal digits, such as `printf %s TOKEN | sha256sum` prints")
+
 
 class Token(Config, frozen=True):
     """What somebody may do who shows a token, as ``Authorization: Bearer TOKEN``."""
@@ -33,6 +48,9 @@ class Token(Config, frozen=True):
     """What it may do."""
     expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     """When it ends; left out, never."""
+    previous: list[Previous] = []
+    """Those that it has replaced and that still go, as ``agentd token rotate`` leaves them: ``sha256`` and
+    ``expires`` of each."""
 
     def __post_init__(self) -> None:
         if (self.token is None) == (self.sha256 is None):
@@ -42,7 +60,7 @@ class Token(Config, frozen=True):
                 f"expected a token of at least {SHORTEST} characters, letters, digits and signs of ASCII without "
                 "blanks; `openssl rand -hex 32` makes one"
             )
-        if self.sha256 is not None and not re.fullmatch("[0-9A-Fa-f]{64}", self.sha256.reveal()):
+        if self.sha256 is not None and not _HEXADECIMAL.fullmatch(self.sha256.reveal()):
             raise ValueError("expected sha256 as 64 hexadecimal digits, such as `printf %s TOKEN | sha256sum` prints")
 
     def digest(self) -> bytes:
@@ -50,6 +68,13 @@ class Token(Config, frozen=True):
         if self.sha256 is not None:
             return bytes.fromhex(self.sha256.reveal())
         return sha256((self.token or Secret("")).reveal().encode()).digest()
+
+    def digests(self) -> Iterator[tuple[bytes, datetime | None]]:
+        """Yield the SHA-256 of the token, and of those before it that still go, each with when it ends."""
+        yield self.digest(), self.expires
+        for each in self.previous:
+            ends = each.expires if self.expires is None else min(each.expires, self.expires)
+            yield bytes.fromhex(each.sha256.reveal()), ends
 
 
 def read_tokens(path: Path) -> dict[str, Token]:
@@ -74,6 +99,6 @@ def doubles(tokens: Mapping[str, Token], path: tuple[str, ...], document: Docume
     """Yield a problem for each token that two principals have: nobody could say which of them asks."""
     owners: dict[bytes, str] = {}
     for name, token in tokens.items():
-        other = owners.setdefault(token.digest(), name)
-        if other != name:
+        others = {owners.setdefault(digest, name) for digest, _ in token.digests()} - {name}
+        for other in sorted(others):
             yield document.problem((*path, name), f"the same token as {found(other)}: give each one of its own")

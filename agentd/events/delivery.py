@@ -14,6 +14,7 @@ from agentd.events.condense import Condenser
 from agentd.events.dead import DeadLetters
 from agentd.events.envelope import Event, Record
 from agentd.events.wanted import wants
+from agentd.metrics.spending import on_behalf_of
 from agentd.plugin import Sink
 from agentd.status import SinkStatus
 from agentd.store.journal import Journal
@@ -61,7 +62,9 @@ class Delivery:
             self._journal.move(self.name, cursor)
         self._at = cursor
         self._journal.watch(self.name, self._wanted)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name=self.name, context=on_behalf_of(self.name)
+        )
 
     async def stop(self, within: float) -> None:
         """End; what was not delivered is so after the next start."""

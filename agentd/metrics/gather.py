@@ -66,6 +66,10 @@ class Gatherer:
         "timeouts": counter(
             "agentd_collector_timeouts_total", "How often a collector's answer did not come in time.", ("plugin",)
         ),
+        "resting": gauge(
+            "agentd_collectors_resting",
+            "Collectors that have failed again and again, and are asked at growing intervals only.",
+        ),
         "rejected": counter(
             "agentd_collector_rejected_total",
             "Families and samples of a collector that were left out because they would have made the output invalid.",
@@ -216,6 +220,7 @@ class Gatherer:
         ran = [(slot, last, shown) for slot, last, shown in asked if last is not None]
         durations = [last.duration for _, last, _ in ran]
         tried = [(slot, last) for slot, last, _ in ran if last.status != "no data"]
+        failed = [(slot, last) for slot, last in tried if last.status != "ok"]
         shows = [(slot, shown) for slot, _, shown in ran if shown is not None]
         aged = [(slot, shown) for slot, shown in shows if slot.interval is not None and shown.status == "ok"]
         rejected = [(slot, reason, count) for slot, _ in outcomes for reason, count in slot.rejected.items()]
@@ -233,6 +238,7 @@ class Gatherer:
             "series": ([slot.as_plugin for slot, _ in shows], [float(shown.series) for _, shown in shows]),
             "age": ([slot.as_plugin for slot, _ in aged], [now - shown.at for _, shown in aged]),
             "timeouts": ([slot.as_plugin for slot, _ in outcomes], [float(slot.timeouts) for slot, _ in outcomes]),
+            "resting": ([()] * bool(outcomes), [float(sum(slot.rests_for > 0 for slot, _ in failed))] * bool(outcomes)),
             "rejected": (
                 [(slot.key, reason) for slot, reason, _ in rejected],
                 [float(count) for _, _, count in rejected],

@@ -7,7 +7,7 @@ These are plain numbers, turned into families at each scrape. A registry of prom
 import asyncio
 import platform
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from math import inf
 
@@ -73,13 +73,23 @@ class SelfMetrics:
         values = [1.0, *map(float, self.up.values()), float(self.configuration_accepted), self.configured_at]
         return self._layout.fill([*values, self._lag, float(self.worker_threads), *(number for _, number in process)])
 
-    async def measure_lag(self) -> None:
-        """Observe the lag of the event loop, until cancelled."""
+    def resident_bytes(self) -> int | None:
+        """Return how much memory of this process lies in RAM; None where there is no procfs."""
+        return next(
+            (int(number) for metric, number in self._process.numbers() if metric is ProcessMetrics.resident), None
+        )
+
+    async def measure_lag(self, *then: Callable[[], None]) -> None:
+        """Observe the lag of the event loop, until cancelled. What else has to be looked at every few seconds, and
+        raises nothing, is done ``then``: that spares the process another waking.
+        """
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_EVERY
             await asyncio.sleep(LAG_EVERY)
             self.observe_lag(max(0.0, loop.time() - due))
+            for each in then:
+                each()
 
     def observe_lag(self, seconds: float) -> None:
         """Count one measurement."""
@@ -93,7 +103,7 @@ class SelfMetrics:
 
 
 def declared() -> Iterable[Metric]:
-    """Return what is declared above and in ``process``, for the reference page."""
+    """Return what is declared above, and in ``process``, for the reference page."""
     return [
         metric
         for owner in (SelfMetrics, ProcessMetrics)

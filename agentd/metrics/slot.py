@@ -14,8 +14,10 @@ from agentd.metrics.admission import Admission
 from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
+from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData, Refused
+from agentd.resilience import CircuitBreaker
 
 Admitted = tuple[Frame, list[Rejection]]
 Status = Literal["ok", "no data", "failed", "timed out"]
@@ -34,6 +36,10 @@ _REFUSED = "refused"
 NAMED = 100
 """Problems of a collector that are named in the log at most until it works again."""
 
+RESTS = (5, 15.0, 300.0)
+"""Failures in a row after which a collector is asked at growing intervals only: how many, and the first and the longest
+interval, in seconds."""
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """What came of one run. ``no data`` means that this machine lacks what the collector is about."""
@@ -45,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
     at: float
     """When it ended, by the monotonic clock."""
     error: str = ""
+    refused: bool = False
+    """Whether there is no data because this process may not ask for it."""
 
     @property
     def series(self) -> int:
@@ -71,6 +79,7 @@ class Slot:
         threaded: bool | None = None,
         transform: Transform | None = None,
         tell: Tell | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.collector = collector
         self.name = name
@@ -97,7 +106,9 @@ class Slot:
         self.transform = transform
         """Changes what a collection brought, before it is checked."""
         self._tell = tell
+        self._spending = spending or Spending()
         self._failed = False
+        self._rest = CircuitBreaker(*RESTS)
         self.transformed = Admission(max_series)
         self._task: asyncio.Task[Admitted] | None = None
         self._begun = 0.0
@@ -111,19 +122,30 @@ class Slot:
         """Whether a run is under way, or hangs."""
         return self._task is not None
 
+    @property
+    def rests_for(self) -> float:
+        """For how many seconds it is not asked, because it has failed again and again."""
+        return self._rest.wait(self._now())
+
+    def rouse(self) -> None:
+        """Ask it the next time whatever it has done: somebody has looked after it."""
+        self._rest.succeeded()
+
     def begin(self, deadline: float) -> "asyncio.Future[None] | None":
         """Begin a run, or join the present one; return what to wait for, or None where there is nothing to wait for.
 
-        There is nothing where the run is done already (see ``inline``), and where it hangs.
+        There is nothing where the run is done already (see ``inline``), where it hangs, and where the collector rests:
+        then what came of its last run stands.
         """
         if self._task is not None:
             context = self.collector.context
             if context.deadline is not None:  # the run may go on for whoever can wait longest
                 context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
             return self._settled
-        if self._stopping:
+        now = self._now()
+        if self._stopping or self._rest.wait(now):
             return None
-        self._begun = self._now()
+        self._begun = now
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
         try:
             if self.threaded and (self._always or self.collector.waits()):
@@ -138,6 +160,8 @@ class Slot:
             self._fail(error)
         else:
             self._accept(*result)
+        if self.last is not None:
+            self._spending.ran(self.key, self.last.duration)
         return None
 
     async def first(self) -> None:
@@ -170,13 +194,13 @@ class Slot:
     def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        self._task = loop.create_task(run, name=self.key)
+        self._task = loop.create_task(run, name=self.key, context=on_behalf_of(self.key))
         self._task.add_done_callback(self._ended)
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
     async def _in_thread(self) -> Admitted:
-        answer = await self._workers.run(self._collect)
+        answer = await self._workers.run(self._spending.working(self.key, self._collect))
         return answer if isinstance(answer, tuple) else await self._admit(answer)
 
     def _collect(self) -> Admitted | Awaitable[Any]:
@@ -200,6 +224,7 @@ class Slot:
         self._conclude("timed out", EMPTY, error)
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
+        self._tell_rest()
         if not self.threaded and self._task is not None:
             self._task.cancel()
         self._release()
@@ -213,7 +238,9 @@ class Slot:
         if late:
             if not task.cancelled() and not self._stopping:
                 took = self._now() - self._begun
-                self._say(logging.WARNING, "ended", f"ended after {took:.1f} s: is asked again")
+                rest = self.rests_for
+                when = f" in {rest:.0f} s" if rest else ""
+                self._say(logging.WARNING, "ended", f"ended after {took:.1f} s: is asked again{when}")
         elif task.cancelled():
             self._fail(asyncio.CancelledError("the run was cancelled"))
         elif isinstance(error, NoData):
@@ -249,7 +276,7 @@ class Slot:
             self.reject(rejections)
 
     def _lack(self, reason: NoData) -> None:
-        self._conclude("no data", EMPTY, text_of(reason))
+        self._conclude("no data", EMPTY, text_of(reason), refused=isinstance(reason, Refused))
         if isinstance(reason, Refused):
             self._say(logging.WARNING, _REFUSED, f"nothing is told: {text_of(reason)}")
 
@@ -261,14 +288,26 @@ class Slot:
             self._tell("plugin.failed", plugin=self.key, error=text)
         if not self._stopping:
             self._say(logging.ERROR, text, f"failed: {text}", error)
+            self._tell_rest()
 
-    def _conclude(self, status: Status, frame: Frame, error: str = "") -> None:
+    def _conclude(self, status: Status, frame: Frame, error: str = "", *, refused: bool = False) -> None:
         now = self._now()
-        self.last = Outcome(status, frame, now - self._begun, now, error)
+        self.last = Outcome(status, frame, now - self._begun, now, error, refused)
+        if status in ("failed", "timed out"):
+            self._rest.failed(now)
+        else:  # a machine that lacks the thing has answered, too
+            self._rest.succeeded()
         if status == "ok":
             self.good = self.last
         elif status == "no data":  # an answer, too: what was good before is gone
             self.good = None
+
+    def _tell_rest(self) -> None:
+        if rest := self.rests_for:
+            number, _, longest = RESTS
+            growing = f"and then at growing intervals of up to {longest:.0f} s"
+            text = f"has failed {number} times in a row: it is asked again in {rest:.0f} s, {growing}, until it works"
+            self._say(logging.WARNING, "rests", text)
 
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """Count what had to be left out of this collector's answer, and name each once in the log."""

@@ -10,9 +10,9 @@ from agentd.status import SinkStatus
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
 Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
-_AGO = r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+"
+AGO = r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+"
 Moment = Annotated[
-    str, msgspec.Meta(pattern=rf"^([0-9]{{1,12}}(\.[0-9]{{1,9}})?|{_AGO})?$", examples=["10m", "1790000000.5"])
+    str, msgspec.Meta(pattern=rf"^([0-9]{{1,12}}(\.[0-9]{{1,9}})?|{AGO})?$", examples=["10m", "1790000000.5"])
 ]
 
 

@@ -6,12 +6,22 @@ import logging
 import resource
 import socket
 import time
+from collections.abc import Collection
+from functools import partial
 from math import inf
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
+
+from agentd.routes import Principal
+from agentd.web.handshake import Handshake
+from agentd.web.listeners import Listening
+from agentd.web.peers import may_administer
+from agentd.web.principals import LOCAL, REMOTE
+from agentd.web.requests import Request
+from agentd.web.tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +31,18 @@ FIRST_REQUEST = 15.0
 IDLE = 330.0
 """Seconds for which a connection is kept without a further whole request: Prometheus drops its own after 300."""
 
+RECEIVING = 60.0
+"""Seconds within which a client has to bring the body of a request, all of it."""
+
 SENDING = 30.0
 """Seconds within which a client has to take an answer; one that does not read would keep it in memory for ever."""
 
 RESERVED = 256
 """Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once
 before any of them can be refused."""
+
+HANDSHAKES = 100
+"""TLS handshakes that are under way at once."""
 
 SAID_EVERY = 60.0
 """Seconds after which the same complaint is logged again."""
@@ -40,26 +56,43 @@ _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 class Connections(web.Server):
     """aiohttp's server, which by itself keeps any number of connections, and silent ones for ever."""
 
-    def __init__(self, handler: Any) -> None:
+    def __init__(self, handler: Any, certificates: Certificates | None = None) -> None:
         http_log = logging.getLogger(f"{__name__}.http")
         http_log.addFilter(_is_worth_a_line)
-        super().__init__(handler, access_log=None, logger=http_log, tcp_keepalive=True, keepalive_timeout=IDLE)
+        super().__init__(
+            handler,
+            request_factory=_request,
+            access_log=None,
+            logger=http_log,
+            tcp_keepalive=True,
+            keepalive_timeout=IDLE,
+        )
+        self.origins: frozenset[str] = frozenset()
+        """Origins whose pages may read answers."""
+        self.certificates = certificates or Certificates()
+        self._handshakes: dict[Handshake, None] = {}
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._most = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._open = 0
         self._said: dict[str, float] = {}
 
-    def __call__(self) -> RequestHandler:
-        """Return the protocol for a new connection."""
-        return _Connection(self, loop=self._loop, **self._kwargs)
+    def protocol(self, listening: Listening) -> asyncio.BaseProtocol:
+        """Return the protocol for a new connection to a listener."""
+        make = partial(Connection, self, listening, loop=self._loop, **self._kwargs)
+        loaded = self.certificates.loaded
+        return Handshake(self, loaded, make) if listening.tls and loaded is not None else make()
+
+    def end(self, listenings: Collection[Listening]) -> None:
+        """End the connections of listeners, each when its request under way is answered."""
+        for handler in self.connections:
+            if isinstance(handler, Connection) and handler.listening in listenings:
+                handler.end()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Give a new connection its time to speak, or refuse it where there are too many."""
         super().connection_made(handler, transport)
         loop = asyncio.get_running_loop()
-        self._open += 1
-        if self._open > self._most and transport.get_extra_info("socket").family != socket.AF_UNIX:
-            self.say(f"{self._most} connections are open, as many as may be: refuses further ones")
+        if not self._admit(transport):
             loop.call_soon(transport.abort)  # not at once: aiohttp has yet to begin with this connection
             return
         self._silent[handler] = loop.call_later(FIRST_REQUEST, self._drop, handler, transport)
@@ -69,6 +102,36 @@ class Connections(web.Server):
         self._open -= 1
         self.heard(handler)
         super().connection_lost(handler, exc)
+
+    def handshake_begun(self, handshake: Handshake, transport: asyncio.Transport) -> bool:
+        """Count a connection whose handshake begins; say whether it may. Where there are too many of these, that one
+        ends which has had the longest time: whoever holds them up keeps nobody else out.
+        """
+        admitted = self._admit(transport)
+        self._handshakes[handshake] = None
+        if len(self._handshakes) > HANDSHAKES:
+            next(iter(self._handshakes)).abort()
+        return admitted
+
+    def handshake_ended(self, handshake: Handshake, *, failed: bool) -> None:
+        """Forget a connection whose handshake has ended: if well, it is a connection from now on."""
+        if handshake in self._handshakes:
+            del self._handshakes[handshake]
+            self._open -= 1
+            self.certificates.handshakes_failed += failed
+
+    def pre_shutdown(self) -> None:
+        """End what waits: handshakes, and connections without a request."""
+        for handshake in list(self._handshakes):
+            handshake.abort()
+        super().pre_shutdown()
+
+    def _admit(self, transport: asyncio.Transport) -> bool:
+        self._open += 1
+        if self._open <= self._most or transport.get_extra_info("socket").family == socket.AF_UNIX:
+            return True
+        self.say(f"{self._most} connections are open, as many as may be: refuses further ones")
+        return False
 
     def heard(self, handler: RequestHandler) -> None:
         """Note that a connection has brought a request."""
@@ -106,14 +169,38 @@ class Connections(web.Server):
         transport.abort()
 
 
-class _Connection(RequestHandler):
+class Connection(RequestHandler):
     """Reads no further when what came is no HTTP, and keeps nothing of it.
 
     aiohttp reads on until its answer is sent, and what it has read stays in memory, in a cycle with the traceback of
     the error, until the garbage collector comes by: about as much as was sent, again and again.
     """
 
-    __slots__ = ()
+    __slots__ = ("listening", "local")
+
+    def __init__(self, connections: Connections, listening: Listening, **keywords: Any) -> None:
+        super().__init__(connections, **keywords)
+        self.listening = listening
+        self.local: Principal | None = None
+        """Who is at the other end of the Unix socket; None where it is none."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with a connection."""
+        if self.listening.listener is None:
+            self.local = LOCAL if may_administer(transport.get_extra_info("socket")) else REMOTE
+        super().connection_made(transport)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins whose pages may read answers."""
+        return self._manager.origins if isinstance(self._manager, Connections) else frozenset()
+
+    def end(self) -> None:
+        """End this connection, when its request under way is answered."""
+        if self._current_request is None:
+            self.force_close()
+        else:
+            self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of a connection that has ended."""
@@ -132,6 +219,10 @@ class _Connection(RequestHandler):
                 error.__traceback__ = error.__context__ = error.__cause__ = None
                 if self.transport is not None:
                     self.transport.pause_reading()
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
+    return Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def most_connections(descriptors: int) -> int:

@@ -9,13 +9,12 @@ from aiohttp import web
 from agentd.changes import Changes
 from agentd.options import Duration
 from agentd.routes import Answer, Handler, Parameter, Principal, Route, Scope
-
-FOR = Duration(3600)
-"""Seconds for which a plugin is paused where nobody says how long."""
+from agentd.web.answers import AGO
 
 LONGEST = Duration(7 * 86400)
 
 Key = Annotated[str, msgspec.Meta(pattern=r"^(collectors|exporters|sinks)\.[A-Za-z0-9_-]+$")]
+HowLong = Annotated[str, msgspec.Meta(pattern=rf"^({AGO})?$", examples=["1h"])]
 
 
 class Refusal(msgspec.Struct):
@@ -50,8 +49,11 @@ def routes(
         return handle
 
     async def rest(request: web.BaseRequest, _principal: Principal) -> web.Response:
+        for name in request.query:
+            if name != "for":
+                return _json(Refusal(f"{name[:100]}: no such parameter; there is: for"), 400)
         try:
-            seconds = Duration.parse(request.query.get("for", "1h"))
+            seconds = Duration.parse(request.query.get("for") or "1h")
             if not 0 < seconds <= LONGEST:
                 raise ValueError('expected more than "0s" and at most "7d"')
         except ValueError as error:
@@ -75,7 +77,7 @@ def routes(
     )
     steered = (Answer(200, "How it is now.", Paused), Answer(404, "There is no such plugin.", Refusal))
     named = Parameter("plugin", Key, "Its kind and name, `collectors.cpu`.", "path")
-    how_long = Parameter("for", str, "How long, `90s` or `1h`; an hour where it is left out.")
+    how_long = Parameter("for", HowLong, "How long, `90s` or `1h`; an hour where it is left out.")
     return [
         Route(
             *("GET", "/api/v1/reload", telling(changes), Scope.ADMIN, "what a reload would change; changes nothing"),

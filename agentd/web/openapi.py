@@ -13,15 +13,16 @@ PATH = "/api/openapi.json"
 
 ABOUT = """\
 What the agent answers, its plugins included. Over the loopback interface and the Unix socket no credential is needed; \
-elsewhere only routes of the scope `metrics:read`, and those without any, are answered without one. A wrong credential \
-is answered 401 everywhere. HEAD is answered like GET, without the body."""
+elsewhere only the metrics, and routes without a scope, are answered without one. A wrong credential is answered \
+401 everywhere. A page of an origin that is not allowed is refused with 403, a request for a host that is not with \
+421, and one with a password with 429 while too many are being checked. HEAD is answered like GET, without the body."""
 
 _METHODS = {"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"}
 """What the document has a place for."""
 _REFERENCE = "#/components/schemas/{name}"
 _TEXT = "text/plain"
 _COMMON = (
-    Answer(401, "The credential is nobody's, or has expired.", str, _TEXT),
+    Answer(401, "There is no credential, or it is nobody's, or has expired.", str, _TEXT),
     Answer(500, "The handler failed; the agent's log says why.", str, _TEXT),
 )
 _FORBIDDEN = Answer(403, "Whoever asks lacks the scope.", str, _TEXT)

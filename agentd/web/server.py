@@ -1,35 +1,40 @@
 """Listens, finds the route and the principal of each request, and keeps what a client may cost within limits."""
 
 import asyncio
-import errno
+import contextlib
 import logging
-import os
-import socket
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from aiohttp import web
+from multidict import CIMultiDict
 
-from agentd.config import WebSettings
+from agentd.config import Listener, WebSettings
 from agentd.errors import described
-from agentd.routes import Principal, Route, Scope
-from agentd.web.connections import SENDING, Connections
+from agentd.metrics.frame import Frame
+from agentd.routes import Principal, Route
+from agentd.web import connections
+from agentd.web.connections import SENDING, Connection, Connections
+from agentd.web.handed import Handed
+from agentd.web.listeners import ListenError, Listeners, Listening, spelled
+from agentd.web.principals import Asking, Principals, admits
+from agentd.web.requests import below, malformed, preflight
 from agentd.web.table import Table
-from agentd.web.tokens import Tokens
+from agentd.web.tls import Certificates, Loaded, TlsError, load
+from agentd.web.tokens import LOOK_EVERY, Tokens
+from agentd.web.users import BusyError, InWorker
+
+__all__ = ["ListenError", "WebServer"]
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN = 0.5
 """Seconds that requests under way get to end when the server stops."""
 
-LOCAL = Principal("anonymous", frozenset({Scope.ADMIN}))
-REMOTE = Principal("anonymous", frozenset({Scope.METRICS_READ}))
-_FORWARDED = ("Origin", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
-
-
-class ListenError(Exception):
-    """The agent cannot listen where it was told to."""
+COME_AGAIN = "2"
+"""Seconds after which to come again where too many passwords are being checked."""
 
 
 class WebServer:
@@ -37,19 +42,47 @@ class WebServer:
 
     def __init__(
         self,
-        addresses: Sequence[tuple[str, int]],
+        settings: WebSettings | None = None,
         unix_socket: Path | None = None,
         tokens: Tokens | None = None,
+        in_worker: InWorker = asyncio.to_thread,
+        *,
+        handed: Handed | None = None,
+        sections: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.bound: list[tuple[str, int]] = []
-        """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
-        self._addresses = addresses
+        """``sections``: by path, the section of the configuration by which somebody answers there."""
+        self._settings = WebSettings() if settings is None else settings
         self._unix_socket = unix_socket
-        self._unix_bound = False
-        self._tokens = Tokens() if tokens is None else tokens
+        self._in_worker = in_worker
+        self._tokens = Tokens.of(self._settings) if tokens is None else tokens
+        self._principals = Principals(self._settings, self._tokens, in_worker)
+        self._certificates = Certificates()
+        self._connections: Connections | None = None
+        self._listeners: Listeners | None = None
+        self._handed = Handed() if handed is None else handed
+        self._sections = sections
         self._table = Table(())
-        self._server: Connections | None = None
-        self._runner: web.ServerRunner | None = None
+        self._shown: dict[asyncio.Transport, str] = {}  # what the requests under way have shown
+
+    @property
+    def bound(self) -> list[tuple[str, int]]:
+        """The addresses that it really listens on: where port 0 was asked for, the port that was free."""
+        return [address for each in self._open for address in each.bound]
+
+    @property
+    def urls(self) -> list[str]:
+        """What paths are put behind to ask for them: scheme, address and prefix."""
+        prefix = self._settings.route_prefix
+        return [
+            f"http{'s' if each.tls else ''}://{spelled(address)}{prefix}"
+            for each in self._open
+            for address in each.bound
+        ]
+
+    @property
+    def tls_error(self) -> str:
+        """Why the certificates cannot be used as they are; those before still count."""
+        return self._certificates.error
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -60,68 +93,142 @@ class WebServer:
         """Replace all routes at once; requests under way end as they began. Raises ``ValueError`` for double ones."""
         self._table = Table(routes)
 
+    def authenticate(self, token: str) -> Principal | None:
+        """Return who shows a token in a message of a connection; None where nobody has it, or it has expired."""
+        return self._principals.authenticate(token)
+
     async def start(self) -> None:
         """Begin to listen. Raises ``ListenError`` in one clear line."""
-        self._server = Connections(self._handle)
-        asyncio.get_running_loop().set_exception_handler(self._server.complain)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN)
-        await self._runner.setup()
+        self._connections = Connections(self._handle, self._certificates)
+        self._listeners = Listeners(self._connections.protocol, self._handed)
+        asyncio.get_running_loop().set_exception_handler(self._connections.complain)
         try:
-            for host, port in self._addresses:
-                await self._listen(self._runner, host, port)
+            self._certificates.take(await self._loaded(self._settings))
+            await self._listen(self._settings)
+            for address in self._handed.left():
+                log.warning("systemd has opened %s, which [web] listen does not name: nobody answers there", address)
             if self._unix_socket is not None:
-                await self._listen_locally(self._runner, self._unix_socket)
+                await self._listeners.listen_locally(self._unix_socket)
         except ListenError:
             await self.stop()
             raise
 
     async def apply(self, settings: WebSettings) -> None:
-        """Go over to other settings."""
+        """Go by other settings from the next request on.
+
+        Listeners of the same address keep their sockets and connections; others are opened before old ones are closed,
+        whose connections end with the request under way. Raises ``ListenError`` where a listener cannot be opened or
+        certificates not be used; then all is as it was.
+        """
+        before, known = self._settings, self._certificates.loaded
+        unchanged = known is not None and known.settings == settings.tls  # what is in the files is seen by watch()
+        loaded = known if unchanged else await self._loaded(settings)
+        principals = Principals(settings, self._tokens, self._in_worker)
+        if settings.basic_auth == before.basic_auth:
+            principals.users = self._principals.users  # with the verdicts that it remembers
+        if loaded is not None and not unchanged:
+            self._certificates.take(loaded)
+        try:
+            ended = await self._listen(settings)
+        except ListenError:
+            if not unchanged:
+                self._certificates.take(known)
+            raise
+        if loaded is None:
+            self._certificates.take(None)
+        await self._in_worker(self._tokens.replace, settings.tokens, settings.tokens_file)
+        self._settings, self._principals = settings, principals
+        if settings.tls != before.tls:
+            ended += [each for each in self._open if each.tls]
+        if self._connections is not None:
+            self._connections.end(ended)
 
     async def stop(self) -> None:
         """Stop listening, and end the connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        if self._unix_socket is not None and self._unix_bound:
-            self._unix_socket.unlink(missing_ok=True)
-            self._unix_bound = False
-        self.bound = []
+        if self._listeners is not None:
+            self._listeners.close()
+            self._listeners = None
+        if self._connections is not None:
+            await asyncio.sleep(0)  # what has been accepted becomes a connection before
+            self._connections.pre_shutdown()
+            await self._connections.shutdown(SHUTDOWN)
 
-    async def _listen(self, runner: web.ServerRunner, host: str, port: int) -> None:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            site = web.TCPSite(runner, host or None, port)
-            await site.start()
-        except UnicodeError as error:  # as a host's name it cannot be looked up
-            raise ListenError(f"cannot listen on {shown}: {host!r} is no name of a host") from error
-        except OSError as error:
-            reason = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
-            advice = ""
-            if error.errno == errno.EADDRINUSE:
-                advice = "; another program (or another agentd) has that port: choose one with --listen or [web] listen"
-            raise ListenError(f"cannot listen on {shown}: {reason}{advice}") from error
-        server = site._server  # noqa: SLF001  # aiohttp shows the real port in no other way
-        for listening in getattr(server, "sockets", ()):
-            self.bound.append(listening.getsockname()[:2])
+    async def watch(self) -> None:
+        """Look every second at whether the file of tokens or the certificates have changed, until cancelled.
 
-    async def _listen_locally(self, runner: web.ServerRunner, path: Path) -> None:
+        Requests under way whose credential has ended, streams say, end with it.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self._tokens.file is not None or self._certificates.loaded is not None:
+                with contextlib.suppress(RuntimeError):  # there can be no further thread now
+                    await self._in_worker(self._look)
+            for transport, shown in list(self._shown.items()):
+                if not self._principals.holds(shown):
+                    transport.abort()
+
+    def families(self) -> Frame:
+        """Return what is told about tokens and certificates."""
+        return Frame.of([*self._tokens.families(), *self._certificates.families()])
+
+    @property
+    def _open(self) -> list[Listening]:
+        return [] if self._listeners is None else self._listeners.open
+
+    def _look(self) -> None:
+        self._tokens.look()
+        self._certificates.look()
+
+    async def _loaded(self, settings: WebSettings) -> Loaded | None:
+        if settings.tls is None:
+            return None
         try:
-            _clear(path)
-            await web.UnixSite(runner, str(path)).start()
-            self._unix_bound = True
-            os.chmod(path, 0o660)
-        except OSError as error:
-            raise ListenError(f"cannot listen on the socket {path}: {error.strerror or error}") from error
+            return await self._in_worker(load, settings.tls)  # type: ignore[no-any-return]  # what load returns
+        except TlsError as error:
+            raise ListenError(f"cannot speak TLS: {error}") from error
+
+    async def _listen(self, settings: WebSettings) -> list[Listening]:
+        if self._listeners is None or self._connections is None:
+            return []
+        known = {address for each in self._open for address in each.reachable}
+        ended = await self._listeners.replace(
+            (each, settings.tls is not None if each.tls is None else each.tls) for each in settings.listeners()
+        )
+        self._connections.origins = frozenset(settings.cors_origins)
+        for each in self._open:
+            new = [address for address in each.reachable if address not in known]
+            if new:
+                log.info("%s: %s", ", ".join(map(spelled, new)), self._said_of(each, settings))
+        return ended
+
+    def _said_of(self, listening: Listening, settings: WebSettings) -> str:
+        """Return what other machines are answered, for the log."""
+        listener = listening.listener
+        if listener is not None and listener.anonymous is not None:
+            open_to = f"what takes {', '.join(listener.anonymous) or 'no scope'}"
+        else:
+            public = not settings.basic_auth or not settings.basic_auth.users
+            paths = [route.path for route in self.routes if route.scope is None or (route.public and public)]
+            open_to = ", ".join(dict.fromkeys(paths)) or "nothing"
+        text = f"other machines can reach it; without a credential they are answered {open_to}"
+        return text if listening.tls else f"{text}. Without TLS, credentials can be read on the way"
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._server is not None:
-            self._server.heard(request.protocol)
-        response = await self._answer(request)
+        if self._connections is not None:
+            self._connections.heard(request.protocol)
         transport = request.transport
         if transport is None:
-            return response
-        timer = asyncio.get_running_loop().call_later(SENDING, transport.abort)
+            return await self._answer(request)
+        loop = asyncio.get_running_loop()
+        receiving = None if request.content.is_eof() else loop.call_later(connections.RECEIVING, transport.abort)
+        if receiving is not None:
+            request.content.on_eof(receiving.cancel)
+        try:
+            response = await self._answer(request)
+        finally:
+            if receiving is not None:
+                receiving.cancel()
+        timer = loop.call_later(SENDING, transport.abort)
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -132,21 +239,57 @@ class WebServer:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        principal = self._principal(request)
-        if principal is None:
-            return self._unauthorized(request)
-        route, parts, methods = self._table.resolve(request.method, request.rel_url.raw_path)
+        protocol = request.protocol
+        local = protocol.local if isinstance(protocol, Connection) else None
+        listener = protocol.listening.listener if isinstance(protocol, Connection) else None
+        refusal = malformed(request, () if local else self._settings.allowed_hosts)
+        if refusal is not None:
+            return refusal
+        prefix = "" if local else self._settings.route_prefix
+        if prefix and request.rel_url.raw_path == prefix:  # links on its page are relative to the folder
+            return web.Response(status=308, headers={"Location": f"{prefix}/"})
+        path = below(prefix, request.rel_url.raw_path)
+        route, parts, methods = self._table.resolve(request.method, "" if path is None else path)
+        preflighted = preflight(request, self._settings.cors_origins, methods or {request.method})
+        if preflighted is not None:
+            return preflighted
+        try:
+            asking = await self._principals.who(request, listener, local)
+        except BusyError:
+            text = "too many passwords are being checked: come again\n"
+            return web.Response(status=429, text=text, headers={"Retry-After": COME_AGAIN})
+        if asking.principal is None:
+            return self._unauthorized(asking)
         if route is None:
             if methods:
                 allowed = ", ".join(sorted(methods))
                 return web.Response(status=405, text=f"use {allowed}\n", headers={"Allow": allowed})
-            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}\n")
-        if not principal.may(route.scope):
-            return _forbidden(principal, route)
+            return web.Response(status=404, text=f"there is nothing at {request.path[:200]}{self._advice(path)}\n")
+        if not admits(asking.principal, route):
+            return self._forbidden(asking, asking.principal, route, listener)
         if parts:
             with warnings.catch_warnings():  # aiohttp would like keys of a type that its older versions do not have
                 warnings.simplefilter("ignore")
                 request.update(parts)
+        transport = request.transport
+        if not asking.shown or route.scope is None or transport is None:  # a robot's WebSocket looks after its own
+            return await self._handled(request, route, asking.principal)
+        self._shown[transport] = request.headers["Authorization"]
+        try:
+            return await self._handled(request, route, asking.principal)
+        finally:
+            del self._shown[transport]
+
+    def _advice(self, path: str | None) -> str:
+        """Return what to do about a path at which a plugin would answer if it ran; nothing for any other."""
+        for root, section in self._sections.items():
+            if f"{path}/".startswith(f"{root}/") and not any(each.path.startswith(root) for each in self.routes):
+                return (
+                    f": that takes [{section}] in the configuration. If it is there, `agentd status` says what is wrong"
+                )
+        return ""
+
+    async def _handled(self, request: web.BaseRequest, route: Route, principal: Principal) -> web.StreamResponse:
         try:
             response = await route.handler(request, principal)
             if not isinstance(response, web.StreamResponse):
@@ -154,82 +297,28 @@ class WebServer:
         except web.HTTPException:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-            if self._server is not None:
-                self._server.say(f"{route.method} {route.path} failed: {described(error)}", error)
+            if self._connections is not None:
+                self._connections.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
         return response
 
-    def _principal(self, request: web.BaseRequest) -> Principal | None:
-        """Return who asks. A credential is judged alone, wherever it comes from: a wrong one is nobody's (None)."""
-        credentials = request.headers.getall("Authorization", None)
-        return principal_of(request) if credentials is None else self._tokens.bearer(credentials)
-
-    def _unauthorized(self, request: web.BaseRequest) -> web.Response:
-        if self._server is not None:
-            peer = request.remote or "the Unix socket"
+    def _unauthorized(self, asking: Asking) -> web.Response:
+        if self._connections is not None:
+            peer = asking.peer.address or "the Unix socket"
             text = f"refused a request from {peer}: its credential (the header Authorization) is nobody's, or expired"
-            self._server.say(text, about="credentials", level=logging.WARNING)
-        text = "the credential in the header Authorization is nobody's, or has expired: expected Bearer TOKEN\n"
-        return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+            self._connections.say(text, about="credentials", level=logging.WARNING)
+        text = "the credential in the header Authorization is nobody's, or has expired: expected Bearer TOKEN"
+        return self._challenge(text)
 
+    def _forbidden(self, asking: Asking, principal: Principal, route: Route, listener: Listener | None) -> web.Response:
+        if listener is not None and listener.scopes is not None and route.scope not in listener.scopes:
+            return web.Response(status=403, text=f"nothing that takes the scope {route.scope} is answered here\n")
+        if asking.shown:
+            return web.Response(status=403, text=f"the token of {principal.name} lacks the scope {route.scope}\n")
+        if asking.peer.page:
+            return web.Response(status=403, text=f"not for pages of other origins: it takes the scope {route.scope}\n")
+        return self._challenge(f"it takes a credential with the scope {route.scope}, but for this machine itself")
 
-def _forbidden(principal: Principal, route: Route) -> web.Response:
-    if principal in (LOCAL, REMOTE):
-        text = f"only for this machine: {principal.name} lacks the scope {route.scope} that it takes elsewhere\n"
-    else:
-        text = f"the token of {principal.name} lacks the scope {route.scope}\n"
-    return web.Response(status=403, text=text)
-
-
-def principal_of(request: web.BaseRequest) -> Principal:
-    """Return who asks: this machine (by the socket or over loopback), or anybody else.
-
-    A request that a browser or a proxy passed on does not count as local, wherever its connection comes from, nor does
-    one for a host of another name: a web page's name may be made to mean this machine (DNS rebinding).
-    """
-    if any(name in request.headers for name in _FORWARDED):
-        return REMOTE
-    transport = request.transport
-    if transport is None:
-        return REMOTE
-    connection = transport.get_extra_info("socket")
-    if connection is not None and connection.family == socket.AF_UNIX:
-        return LOCAL
-    peer = (transport.get_extra_info("peername") or ("",))[0]
-    return LOCAL if _is_loopback(peer) and _is_loopback(_hostname(request.headers.get("Host", ""))) else REMOTE
-
-
-def _is_loopback(host: str) -> bool:
-    if host in ("::1", "localhost"):
-        return True
-    numbers = host.removeprefix("::ffff:").split(".")  # 127.evil.example is a name, not an address
-    return numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
-
-
-def _hostname(header: str) -> str:
-    """Return the host of a Host header, ``[::1]:9797`` say, without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
-
-
-def _clear(path: Path) -> None:
-    """Make way for a socket. Raises ``ListenError`` where somebody answers on it."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            if not path.is_socket():
-                raise ListenError(
-                    f"cannot listen on the socket {path}: something that is none is in its place"
-                ) from None
-            path.unlink(missing_ok=True)  # left behind by an agent that was killed
-            return
-    raise ListenError(
-        f"another agentd is running: its socket {path} answers. Stop it, or give this one a runtime directory of its "
-        "own (the environment variable RUNTIME_DIRECTORY)"
-    )
+    def _challenge(self, text: str) -> web.Response:
+        offers = (("WWW-Authenticate", challenge) for challenge in self._principals.challenges)
+        return web.Response(status=401, text=f"{text}\n", headers=CIMultiDict(offers))

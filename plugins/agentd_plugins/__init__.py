@@ -65,6 +65,10 @@ WITHOUT_PROCFS: dict[str, tuple[str, ...]] = {
 """The same for systems that have no /proc, on which psutil asks in other ways."""
 
 
+PATHS: dict[str, str] = {"/metrics": "exporters.prometheus", "/api/telemetry": "collectors.robots"}
+"""Paths that are there, with all below them, only where a plugin runs; and the section that adds it."""
+
+
 def defaults(kind: str) -> tuple[str, ...]:
     """Return the names of the plugins of a kind that run on this system without being configured."""
     return (DEFAULTS if Path("/proc/stat").exists() else WITHOUT_PROCFS).get(kind, ())

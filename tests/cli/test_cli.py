@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tomli
@@ -176,6 +177,23 @@ def test_check_prints_every_error(command, configured):
         assert [line for line in lines if part in line and line.startswith(f"{file}:")], part
     assert 'Did you mean "local"?' in result.stderr
     assert lines[-1] == "agentd: 6 errors in the configuration"
+
+
+def test_check_refuses_a_rule_with_the_name_of_a_metric_that_there_is(command, configured):
+    """A rule cannot make a metric of another plugin that runs, nor one of another instance of its own; the error has
+    the line of the rule and says whose the metric is. Where that plugin does not run, the name is free.
+    """
+    rule = "[[collectors.event_rules.rules]]\nname = 'robot_up'\nkind = 'gauge'\nvalue = 'payload.up'\n"
+    file = configured(f"[collectors.robots]\n{rule}")
+    result = command("check", "--config", file)
+    assert result.returncode == 1
+    line = Path(file).read_text().splitlines().index("name = 'robot_up'") + 1
+    wanted = '"robot_up" is a metric of collectors.robots: choose another name'
+    assert result.stderr.splitlines()[0] == f"{file}:{line}: collectors.event_rules.rules[0].name: {wanted}"
+    again = rule.replace("event_rules", "others")
+    result = command("check", "--config", configured(f"{rule}[collectors.others]\nplugin = 'event_rules'\n{again}"))
+    assert 'others.rules[0].name: "robot_up" is a metric of collectors.event_rules' in result.stderr
+    assert command("check", "--config", configured(rule)).returncode == 0
 
 
 def test_check_names_plugins_that_cannot_be_loaded(command, configured):

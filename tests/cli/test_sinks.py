@@ -162,9 +162,11 @@ def test_sinks_on_a_narrow_terminal(monkeypatch, capsys):
         assert capsys.readouterr().out.splitlines()[1:] == [*lines, f"sinks.fleet: {LONG}"]
 
 
-def test_plugins_on_a_narrow_terminal(monkeypatch):
-    """Why a plugin runs stands in its row, or as a whole on a line of its own where there is no room."""
-    from agentd.cli.status import of_plugins
+def test_plugins_on_a_narrow_terminal():
+    """Why a plugin runs stands in its row, or as a whole on a line of its own where that is too narrow; what is wrong
+    comes first.
+    """
+    from agentd.cli.screen import of_plugins
     from agentd.status import PluginStatus
 
     reason = "[collectors.filesystem] in /etc/agentd/conf.d/20-\x1bfleet.toml:12"
@@ -176,19 +178,18 @@ def test_plugins_on_a_narrow_terminal(monkeypatch):
     ]
     rows = [
         "plugin                 up   last run    ms  series  timeouts  why",
-        "collectors.cpu         yes  ok        0.50      20            default",
         "collectors.filesystem  NO                                  3",
+        "collectors.cpu         yes  ok        0.50      20            default",
     ]
     why = reason.replace("\x1b", r"\x1b")
-    monkeypatch.setenv("COLUMNS", "80")
-    assert list(of_plugins(plugins)) == [*rows, f"    {why}"]
-    monkeypatch.setenv("COLUMNS", "200")
-    assert list(of_plugins(plugins)) == [*rows[:2], f"{rows[2]}  {why}"]
+    assert list(of_plugins(plugins, 80, None)) == [*rows[:2], f"    {why}", rows[2]]
+    assert list(of_plugins(plugins, 80, 9)) == rows
+    assert list(of_plugins(plugins, 200, None)) == [rows[0], f"{rows[1]}  {why}", rows[2]]
 
 
 def test_a_journal_that_cannot_be_written():
     """Why nothing can be written down, and what was lost for it, is in the journal's line of the status."""
-    from agentd.cli.status import told
+    from agentd.cli.screen import told
     from agentd.status import JournalStatus
 
     journal = JournalStatus(durable=False, last=7, size_bytes=3 << 20, dropped=2, damaged=1, error="disk full")

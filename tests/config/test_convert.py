@@ -286,10 +286,11 @@ def test_a_type_that_no_file_can_have():
     ],
 )
 def test_substitution(field, text, value, monkeypatch, tmp_path):
-    """The text of a variable or a file becomes the field's type; line breaks at the end of a file do not count."""
+    """The text of a variable, file or credential becomes the field's type; line breaks at a file's end do not count."""
     monkeypatch.setenv("AGENTD_TEST", text)
     (tmp_path / "value").write_text(text + "\n")
-    for reference in ('{ env = "AGENTD_TEST" }', f'{{ file = "{tmp_path / "value"}" }}'):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for reference in ('{ env = "AGENTD_TEST" }', f'{{ file = "{tmp_path / "value"}" }}', '{ credential = "value" }'):
         struct, problems = converted(f"{field} = {reference}")
         assert problems == []
         assert getattr(struct, field) == value
@@ -326,12 +327,22 @@ def test_files_are_looked_for_beside_the_configuration(tmp_path):
         ('{ file = "/" }', "cannot read /: Is a directory"),
         ('{ file = "/dev/zero" }', "cannot use /dev/zero: larger than 1 MiB"),
         ('{ file = "BYTES" }', "cannot use BYTES: not UTF-8"),
+        (
+            '{ credential = "redis" }',
+            (
+                "cannot read /nowhere/redis: No such file or directory; a line LoadCredential=redis:PATH in a drop-in "
+                "of the unit puts it there"
+            ),
+        ),
+        ('{ credential = "../x" }', 'expected the name of a credential; found "../x"'),
+        ('{ credential = "" }', 'expected the name of a credential; found ""'),
         ('{ file = "a\\u0000b" }', "cannot use a\0b: embedded null byte"),
     ],
 )
 def test_references_that_lead_nowhere(reference, message, monkeypatch, tmp_path):
     """The variable or the file is named, with the reason."""
     monkeypatch.setenv("AGENTD_BYTES", "\udcff")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/nowhere")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     bytes_file = str(tmp_path / "bytes")
     _, problems = converted(
@@ -352,12 +363,14 @@ FIELDS = [field.name for field in msgspec.structs.fields(Options)]
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("kind", ["env", "file"])
+@pytest.mark.parametrize("kind", ["env", "file", "credential"])
 def test_no_substituted_value_is_ever_shown(field, kind, monkeypatch, tmp_path):
     """Whatever the option is, what a reference stands for is in no error."""
     monkeypatch.setenv("CANARY", f"http://host:{CANARY}(")
     (tmp_path / "canary").write_text(f"http://{CANARY}:{CANARY}@x")
-    reference = '{ env = "CANARY" }' if kind == "env" else f'{{ file = "{tmp_path / "canary"}" }}'
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    name = {"env": "CANARY", "file": tmp_path / "canary", "credential": "canary"}[kind]
+    reference = f'{{ {kind} = "{name}" }}'
     for text in (reference, f"[{reference}]", f"{{ a = {reference} }}", f"[{{ action = {reference} }}]"):
         _, problems = converted(f"{field} = {text}")
         assert not any(CANARY in problem for problem in problems)

@@ -243,6 +243,10 @@ log_format = "auto"  # default
 [web]
 listen = [":1", ":2"]  # F:5
 tokens = {}  # default
+route_prefix = ""  # default
+trusted_proxies = []  # default
+allowed_hosts = []  # default
+cors_origins = []  # default
 
 [host]
 procfs = "/proc"  # default

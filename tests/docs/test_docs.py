@@ -28,12 +28,14 @@ def run(*arguments, folder):
 
 
 def test_generated_pages_are_fresh():
-    """docs/metrics.md, docs/event.schema.json and etc/agentd.toml are what `make docs` would write."""
+    """docs/metrics.md, docs/event.schema.json, etc/agentd.toml and the man pages are what `make docs` would write."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for file, text in module.pages().items():
+    pages = module.pages()
+    for file, text in pages.items():
         assert (ROOT / file).read_text() == text, f"{file} is stale: run `make docs`"
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "docs/man").glob("man*/*")} <= pages.keys()
 
 
 def test_each_unit_stands_in_its_column():
@@ -108,6 +110,17 @@ def test_every_relative_link_leads_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_long_run_is_told_as_it_is():
+    """What the documents say of `make chaos` is a target, a variable with its default, and a test that there is."""
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    variable, name = re.search(r'^\$ (\w+)=5 make chaos ARGS="-k (\w+)"$', page, re.MULTILINE).groups()
+    run = (ROOT / "tests" / "chaos" / "test_chaos.py").read_text()
+    assert re.search(r"^chaos:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    default = re.search(rf'environ.get\("{variable}", "(\d+)"\)', run)[1]
+    assert f"({default} times where it is not set)" in page
+    assert re.search(rf"^async def {name}\(", run, re.MULTILINE)
 
 
 def test_make_is_told_of_both_commands():

@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import aiohttp
@@ -169,9 +166,9 @@ async def test_only_this_machine_is_answered(agent_of_module, header, path):
     """What a browser or a proxy passes on comes from elsewhere: it may neither read events nor write them."""
     agent, session = agent_of_module
     async with session.get(f"{agent.api}{path}", headers={header: "x"}) as response:
-        assert response.status == 403
+        assert response.status == (403 if header == "Origin" else 401)
     async with session.post(f"{agent.api}/events", json={"type": "a"}, headers={header: "x"}) as response:
-        assert response.status == 403
+        assert response.status == (403 if header == "Origin" else 401)
 
 
 @pytest.fixture
@@ -254,48 +251,34 @@ async def test_a_sink_that_is_away_shows_and_is_made_good(tmp_path):
         await until(told)
 
 
-@contextlib.contextmanager
-def small_disk(folder):
-    """Mount a disk of 3 MiB, or skip."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", folder]
-    if os.geteuid() or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("no small disk can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-async def test_a_journal_that_is_gone_from_a_full_disk(tmp_path):
+async def test_a_journal_that_is_gone_from_a_full_disk(tmp_path, mount):
     """Whoever posts is told to come again, and the log what to do; with room again, all is there and is taken."""
-    state = tmp_path / "state"
-    with small_disk(state):
-        async with running(tmp_path, NO_COLLECTORS) as (agent, session):
-            many = json.dumps([{"type": "door.opened", "payload": {"text": "x" * 1000}}] * 500).encode()
-            assert (await post(session, agent, many))[0] == 201
-            with (state / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                while file.write(b"x" * 4096) == 4096:
-                    pass
-            for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
-                (state / name).unlink()
-            for _ in range(3):
-                status, answer, headers = await post(session, agent, b'{"type": "door.closed"}')
-                assert (status, headers["Retry-After"]) == (503, "5")
-                assert answer["error"].startswith("nothing can be written down now: ")
-                assert str(state) not in answer["error"]
-            told = "make room on the disk of the state directory, for the whole journal: it was removed or replaced"
-            assert told in agent.log.read_text()
-            assert told in (await get(session, agent, "/status"))[1]["journal"]["error"]
-            (state / "filling").unlink()
+    state = mount(tmp_path / "state", "3m")
+    async with running(tmp_path, NO_COLLECTORS) as (agent, session):
+        many = json.dumps([{"type": "door.opened", "payload": {"text": "x" * 1000}}] * 500).encode()
+        assert (await post(session, agent, many))[0] == 201
+        with (state / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096) == 4096:
+                pass
+        for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+            (state / name).unlink()
+        for _ in range(3):
+            status, answer, headers = await post(session, agent, b'{"type": "door.closed"}')
+            assert (status, headers["Retry-After"]) == (503, "5")
+            assert answer["error"].startswith("nothing can be written down now: ")
+            assert str(state) not in answer["error"]
+        told = "make room on the disk of the state directory, for the whole journal: it was removed or replaced"
+        assert told in agent.log.read_text()
+        assert told in (await get(session, agent, "/status"))[1]["journal"]["error"]
+        (state / "filling").unlink()
 
-            async def taken():
-                return (await post(session, agent, b'{"type": "door.closed"}'))[0] == 201
+        async def taken():
+            return (await post(session, agent, b'{"type": "door.closed"}'))[0] == 201
 
-            await until(taken)
-            assert (state / "journal.db").exists()
-            _, found = await get(session, agent, "/events?type=door.*&limit=1000")
-            assert [event["type"] for event in found["events"]] == ["door.closed", *["door.opened"] * 500]
+        await until(taken)
+        assert (state / "journal.db").exists()
+        _, found = await get(session, agent, "/events?type=door.*&limit=1000")
+        assert [event["type"] for event in found["events"]] == ["door.closed", *["door.opened"] * 500]
 
 
 async def serve(port, handler):

@@ -186,14 +186,6 @@ def test_two_signals_are_no_more_than_one(start_agent):
     assert "Traceback" not in agent.log()
 
 
-def test_reload_is_refused_and_harmless(start_agent):
-    """SIGHUP, which comes with a later version, is answered with a line, and the agent runs on."""
-    agent = start_agent()
-    agent.process.send_signal(signal.SIGHUP)
-    agent.until(lambda: "SIGHUP" in agent.log())
-    assert agent.get("/metrics").status == 200
-
-
 def test_port_that_is_taken(start_agent, free_port):
     """A port that another program has is one clear line, and exit status 1."""
     with socket.socket() as other:
@@ -339,7 +331,8 @@ def test_systemd_is_told(start_agent, tmp_path):
         assert any(line.startswith("STATUS=") and "collectors" in line for line in ready)
         assert agent.get("/readyz").status == 200
         assert agent.stop() == 0
-        assert "STOPPING=1" in systemd.recv(4096).decode().split("\n")
+        while "STOPPING=1" not in systemd.recv(4096).decode().split("\n"):
+            pass  # it says how it is, too
 
 
 def test_systemd_that_is_not_there(start_agent, tmp_path):

@@ -105,7 +105,7 @@ def test_collectors_that_hang(start_agent):
     """Collectors that hang are given up after their timeout; each is named once, and the others are not held up."""
     config = "".join(f"[collectors.{name}]\ntimeout = '300ms'\n" for name in HANGING)
     agent = start_agent(config, plugins=HANGING)
-    for _ in range(5):
+    for _ in range(3):
         answer = agent.get("/metrics", {"X-Prometheus-Scrape-Timeout-Seconds": "5"})
         assert_rest_is_served(answer)
         for name in HANGING:
@@ -371,3 +371,33 @@ def test_plugins_that_fail_in_what_else_they_do(start_agent):
     assert log.count("GET /fail failed: RuntimeError: no answer") == 1
     assert "Traceback" not in log
     assert agent.stop() == 0
+
+
+def test_what_a_plugin_costs_is_told(start_agent):
+    """CPU time is told for each plugin, and whoever holds up the event loop is named in a metric and in the log."""
+    sleepy = collector("sleepy", "time.sleep(0.3)\nreturn []", "    blocking = False\n")
+    busy = collector("busy", "end = time.thread_time() + 0.2\nwhile time.thread_time() < end: pass\nreturn []")
+    agent = start_agent(plugins={"sleepy": sleepy, "busy": busy})
+    agent.get("/metrics")
+    answer = agent.get("/metrics")
+    spent = {
+        name: answer.value("agentd_plugin_cpu_seconds_total", plugin=name)
+        for name in ("collectors.cpu", "collectors.busy", "exporters.prometheus")
+    }
+    assert all(spent.values()), spent
+    assert spent["collectors.busy"] >= 0.2
+    assert answer.value("agentd_plugin_blocked_loop_seconds_total", plugin="collectors.sleepy") >= 0.3
+    assert answer.value("agentd_plugin_blocked_loop_seconds_total", plugin="collectors.busy") is None
+    assert "collectors.sleepy held up everything else for" in agent.log()
+
+
+def test_collector_that_logs_at_each_scrape(start_agent):
+    """What it says each time is written once, and at the end how often it came."""
+    chatty = collector("chatty", "self.log.warning('the sensor answered after %.3f s', time.time())\nreturn []")
+    agent = start_agent(plugins={"chatty": chatty})
+    for _ in range(5):
+        assert agent.get("/metrics").status == 200
+    assert agent.log().count("the sensor answered") == 1
+    assert agent.stop() == 0
+    assert agent.log().count("the sensor answered") == 2
+    assert "(the same 5 times in " in agent.log()

@@ -2,10 +2,7 @@
 
 import asyncio
 
-import aiohttp
 import pytest
-
-from agentd.testing.agent import AgentProcess
 
 CONFIGURATION = (
     "[collectors]\ndisable = ['hwmon']\n[collectors.robots]\n"
@@ -15,57 +12,41 @@ CONFIGURATION = (
 PROTOCOL = ("agentd.telemetry.v1",)
 
 
-@pytest.fixture
-async def session():
-    """A session of HTTP."""
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
-async def agent(tmp_path, session):
-    """An agent that takes robots, and soon forgets them."""
-    agent = AgentProcess(tmp_path / "agent", CONFIGURATION)
-    await agent.start(session)
-    yield agent
-    await agent.stop()
-
-
-async def robots(agent, session):
+async def robots(robot_agent, session):
     """Return the ids of the robots that are known."""
-    async with session.get(f"http://127.0.0.1:{agent.port}/api/telemetry/robots") as answer:
+    async with session.get(f"http://127.0.0.1:{robot_agent.port}/api/telemetry/robots") as answer:
         return [robot["robot_id"] for robot in (await answer.json())["robots"]]
 
 
-async def test_a_hello_that_takes_long(agent, session):
+async def test_a_hello_that_takes_long(robot_agent, session):
     """A robot whose hello comes after others like it would have been forgotten is acknowledged, and shown."""
     async with session.ws_connect(
-        f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
+        f"http://127.0.0.1:{robot_agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
     ) as socket:
         await asyncio.sleep(3.5)  # the agent looks every second for whom to forget
         await socket.send_json({"type": "hello", "stream_id": "one"})
         assert (await socket.receive_json(timeout=60))["type"] == "welcome"
         await socket.send_json({"type": "data", "seq": 1, "metrics": {"battery_level": 50}})
         assert (await socket.receive_json(timeout=60))["seq"] == 1
-        async with session.get(f"http://127.0.0.1:{agent.port}/api/telemetry/robots/amr-7/metrics") as answer:
+        async with session.get(f"http://127.0.0.1:{robot_agent.port}/api/telemetry/robots/amr-7/metrics") as answer:
             assert (await answer.json())["battery_level"] == 50
 
 
-async def test_nobody_in_particular(agent, session):
+async def test_nobody_in_particular(robot_agent, session):
     """Whoever has no credential makes no robot known, neither before its hello nor after it was refused."""
-    address, elsewhere = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/stranger", {"Host": "agent.example"}
+    address, elsewhere = f"http://127.0.0.1:{robot_agent.port}/api/telemetry/ws/stranger", {"Host": "agent.example"}
     async with session.ws_connect(address, protocols=PROTOCOL, headers=elsewhere) as socket:
-        assert await robots(agent, session) == []
+        assert await robots(robot_agent, session) == []
         await socket.send_json({"type": "hello", "stream_id": "one"})
         assert (await socket.receive_json(timeout=60))["reason"] == "credential"
         assert (await socket.receive(timeout=60)).data == 4401
-        assert await robots(agent, session) == []
+        assert await robots(robot_agent, session) == []
 
 
-async def test_numbered_frames_beyond_the_rate(agent, session):
+async def test_numbered_frames_beyond_the_rate(robot_agent, session):
     """Numbered frames beyond the rate are taken, and not counted as left out; live ones are left out, and counted."""
     async with session.ws_connect(
-        f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
+        f"http://127.0.0.1:{robot_agent.port}/api/telemetry/ws/amr-7", protocols=PROTOCOL
     ) as socket:
         await socket.send_json({"type": "hello", "stream_id": "one"})
         await socket.receive_json(timeout=60)
@@ -73,19 +54,19 @@ async def test_numbered_frames_beyond_the_rate(agent, session):
             await socket.send_json({"type": "data", "seq": seq, "metrics": {"odometer": seq}})
         while (await socket.receive_json(timeout=60)).get("seq") != 120:
             pass
-        async with session.get(f"http://127.0.0.1:{agent.port}/metrics") as answer:
+        async with session.get(f"http://127.0.0.1:{robot_agent.port}/metrics") as answer:
             assert 'reason="rate"' not in await answer.text()
         for _ in range(300):
             await socket.send_json({"type": "live", "metrics": {"odometer": 1}})
         await socket.send_json({"type": "ping"})
         assert (await socket.receive_json(timeout=60))["type"] == "pong"
-        async with session.get(f"http://127.0.0.1:{agent.port}/metrics") as answer:
+        async with session.get(f"http://127.0.0.1:{robot_agent.port}/metrics") as answer:
             assert 'reason="rate"' in await answer.text()
 
 
-async def test_a_text_that_comes_back(agent, session):
+async def test_a_text_that_comes_back(robot_agent, session):
     """What a robot has told last is the text that it said last, also one that it had said before another."""
-    address = f"http://127.0.0.1:{agent.port}/api/telemetry/robots/amr-7/metrics"
+    address = f"http://127.0.0.1:{robot_agent.port}/api/telemetry/robots/amr-7/metrics"
     for state in ("idle", "driving", "idle"):
         async with session.post(address, json={"state": state}) as answer:
             assert answer.status == 200
@@ -93,9 +74,9 @@ async def test_a_text_that_comes_back(agent, session):
         assert (await answer.json())["state"] == "idle"
 
 
-async def test_energy_that_is_stale(agent, session):
+async def test_energy_that_is_stale(robot_agent, session):
     """The energy of a robot that has fallen silent is not told as if it were known."""
-    address = f"http://127.0.0.1:{agent.port}/api/telemetry"
+    address = f"http://127.0.0.1:{robot_agent.port}/api/telemetry"
     async with session.post(f"{address}/robots/amr-7/metrics", json={"power": 20}):
         pass
     async with session.get(f"{address}/energy") as answer:
@@ -123,9 +104,9 @@ async def welcomed(socket, **fields):
         '{"type": "data", "metrics": {"seq": 900, "x": NaN}}',
     ],
 )
-async def test_a_broken_frame_with_a_metric_called_seq(agent, session, frame):
+async def test_a_broken_frame_with_a_metric_called_seq(robot_agent, session, frame):
     """A broken frame whose number cannot be told consumes none: the frames that follow are not taken for repeats."""
-    address = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7"
+    address = f"http://127.0.0.1:{robot_agent.port}/api/telemetry/ws/amr-7"
     async with session.ws_connect(address, protocols=PROTOCOL) as socket:
         await welcomed(socket)
         await socket.send_str(frame)
@@ -139,9 +120,9 @@ async def test_a_broken_frame_with_a_metric_called_seq(agent, session, frame):
 
 
 @pytest.mark.parametrize("first", [1, 5])
-async def test_a_broken_frame_that_is_the_next(agent, session, first):
+async def test_a_broken_frame_that_is_the_next(robot_agent, session, first):
     """A broken frame with the number that has to come is consumed, also where a metric has the name ``seq``."""
-    address = f"http://127.0.0.1:{agent.port}/api/telemetry/ws/amr-7"
+    address = f"http://127.0.0.1:{robot_agent.port}/api/telemetry/ws/amr-7"
     async with session.ws_connect(address, protocols=PROTOCOL) as socket:
         await welcomed(socket, first_seq=first, last_seq=first)
         await socket.send_str(f'{{"type": "data", "metrics": {{"seq": 900, "x": NaN}}, "seq": {first}}}')
@@ -151,9 +132,9 @@ async def test_a_broken_frame_that_is_the_next(agent, session, first):
         assert (answer["type"], answer["seq"]) == ("ack", first)
 
 
-async def test_a_connection_of_a_robot_that_is_forgotten(agent, session):
+async def test_a_connection_of_a_robot_that_is_forgotten(robot_agent, session):
     """Whoever has a robot forgotten ends its connection, which is told that, and not that another has come."""
-    address = f"http://127.0.0.1:{agent.port}/api/telemetry"
+    address = f"http://127.0.0.1:{robot_agent.port}/api/telemetry"
     async with session.ws_connect(f"{address}/ws/amr-7", protocols=PROTOCOL) as socket:
         await welcomed(socket)
         async with session.delete(f"{address}/robots/amr-7") as answer:

@@ -5,11 +5,9 @@ import json
 import random
 from collections import Counter
 
-import aiohttp
 import pytest
 
 from agentd.client import FileQueue, MemoryQueue, TelemetryClient
-from agentd.testing.agent import AgentProcess
 from agentd.testing.proxy import Proxy
 
 CONFIGURATION = "[collectors]\ndisable = ['hwmon']\n[collectors.robots]\n"
@@ -18,36 +16,20 @@ TYPE = "test.number"
 
 
 @pytest.fixture
-async def session():
-    """A session of HTTP."""
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
-async def agent(tmp_path, session):
-    """An agent that takes robots."""
-    agent = AgentProcess(tmp_path / "agent", CONFIGURATION)
-    await agent.start(session)
-    yield agent
-    await agent.stop()
-
-
-@pytest.fixture
-async def proxy(agent):
+async def proxy(robot_agent):
     """The way to the agent."""
-    proxy = Proxy(("127.0.0.1", agent.port))
+    proxy = Proxy(("127.0.0.1", robot_agent.port))
     await proxy.start()
     yield proxy
     await proxy.stop()
 
 
-async def journal(agent, session):
+async def journal(robot_agent, session):
     """Return robot and number of all events in the agent's journal, in their order."""
     found, before = [], None
     while True:
         query = {"type": TYPE, "limit": "1000", **({"before": str(before)} if before else {})}
-        async with session.get(f"{agent.api}/events", params=query) as answer:
+        async with session.get(f"{robot_agent.api}/events", params=query) as answer:
             page = json.loads(await answer.read())
         found += [(event["source"], event["payload"]["number"]) for event in page["events"]]
         before = page.get("next")
@@ -78,7 +60,7 @@ async def robot(name, url, folder, ending, chance):
                     return number
 
 
-async def test_each_event_arrives_once(agent, proxy, session, tmp_path):
+async def test_each_event_arrives_once(robot_agent, proxy, session, tmp_path):
     """The agent is killed with -9 six times, connections are cut, reset and silenced between, and robots are started
     again: at the end each event of each robot is in the journal once, in order.
     """
@@ -91,21 +73,21 @@ async def test_each_event_arrives_once(agent, proxy, session, tmp_path):
         await asyncio.sleep(chance.uniform(0.1, 0.5))
         await proxy.become("pass")
         await asyncio.sleep(chance.uniform(0.1, 0.5))
-        await agent.kill()
-        await agent.start(session)
+        await robot_agent.kill()
+        await robot_agent.start(session)
     await asyncio.sleep(0.5)
     ending.set()
     told = await asyncio.gather(*running)
-    found = await journal(agent, session)
+    found = await journal(robot_agent, session)
     assert {name: count for name, count in Counter(found).items() if count > 1} == {}
     for name, count in zip(names, told, strict=True):
         assert [number for who, number in found if who == name] == list(range(count))
     assert sum(told) > 100
 
 
-async def test_a_gap_larger_than_the_credit(agent):
+async def test_a_gap_larger_than_the_credit(robot_agent):
     """A robot whose queue has dropped hundreds of frames goes on with those that it has."""
-    url, queue = f"http://127.0.0.1:{agent.port}", MemoryQueue(max_frames=300, when_full="drop_oldest")
+    url, queue = f"http://127.0.0.1:{robot_agent.port}", MemoryQueue(max_frames=300, when_full="drop_oldest")
     async with TelemetryClient(url, "amr-1", queue=queue) as robot:
         await robot.send({"a": 1})
         await robot.flush(60)

@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from agentd.registry import Registry
+from agentd_plugins import PATHS
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OF_PROMETHEUS = (
@@ -261,8 +264,8 @@ def test_landing_page_leads_to_the_others(standing_agent):
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/html")
     links = re.findall(r'href="([^"]+)"', answer.text)
-    assert "/metrics" in links
-    assert {standing_agent.get(link).status for link in links} == {200}
+    assert "./metrics" in links
+    assert {standing_agent.get(link.removeprefix(".")).status for link in links} == {200}
 
 
 def test_metrics_may_be_found_elsewhere(start_agent):
@@ -325,6 +328,20 @@ def test_unknown_paths_are_404(standing_agent, path):
     assert answer.text.startswith("there is nothing at /")
 
 
+@pytest.mark.parametrize("path", ["/api/telemetry/info", "/api/telemetry/ws/amr-7"])
+def test_paths_of_robots_where_robots_are_not_configured(standing_agent, path):
+    """They are a 404 that says which section to add."""
+    answer = standing_agent.get(path)
+    assert (answer.status, "[collectors.robots]" in answer.text) == (404, True)
+
+
+@pytest.mark.parametrize("kind_name", PATHS.values())
+def test_sections_of_paths_are_those_of_plugins(kind_name):
+    """Each section that such an answer may name is that of a plugin."""
+    kind, name = kind_name.split(".")
+    assert name in Registry().names(kind)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_other_methods_are_405(standing_agent, method):
     """A method that a path does not know is a 405 that names those that it does."""
@@ -373,7 +390,7 @@ def test_http_1_0_is_answered(standing_agent):
 )
 def test_passed_on_requests_may_read_metrics_only(standing_agent, header):
     """A request that a browser or a proxy passed on reads the metrics, but not the status, wherever it comes from."""
-    assert standing_agent.get("/api/v1/status", header).status == 403
+    assert standing_agent.get("/api/v1/status", header).status == (403 if "Origin" in header else 401)
     assert "scope" in standing_agent.get("/api/v1/status", header).text
     assert standing_agent.get("/metrics?collect[]=loadavg", header).status == 200
     assert standing_agent.get("/livez", header).status == 200

@@ -1,5 +1,6 @@
 """Who may do what by a token, of a running agent."""
 
+import http.client
 import json
 
 TOKEN, OTHER = "t0ken-" * 6, "an0ther-" * 5
@@ -87,3 +88,32 @@ def test_tokens(start_agent, command, tmp_path):
     said = agent.log() + told.stdout + told.stderr + checked.stderr + agent.get("/api/v1/status").text + metrics.text
     assert TOKEN not in said
     assert OTHER not in said
+
+
+def test_a_reload_replaces_what_is_in_the_configuration(start_agent, command, tmp_path):
+    """A reload goes over to other tokens, listeners and certificates; one that cannot be had leaves those before."""
+    table = '[web.tokens.{}]\ntoken = "{}"\nscopes = ["admin"]\n'
+    agent = start_agent(table.format("a", TOKEN))
+    runtime = {"RUNTIME_DIRECTORY": agent.environment["RUNTIME_DIRECTORY"]}
+    file = agent.folder / "agentd.toml"
+    kept = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=20)
+
+    def status(token):
+        kept.request("GET", "/api/v1/status", headers=bearer(token))
+        answer = kept.getresponse()
+        answer.read()
+        return answer.status
+
+    assert [status(TOKEN), status(OTHER)] == [200, 401]
+    connection = kept.sock
+    head = file.read_text().partition("[web.tokens")[0]
+    file.write_text(head + table.format("b", OTHER))
+    assert command("reload", environment=runtime).returncode == 0
+    assert [status(TOKEN), status(OTHER)] == [401, 200]
+    file.write_text(head + table.format("a", TOKEN) + '[web.tls]\ncert_file = "/none"\nkey_file = "/none"\n')
+    refused = command("reload", environment=runtime)
+    assert refused.returncode != 0
+    assert "cannot speak TLS: cannot read /none: no such file" in refused.stdout + refused.stderr
+    assert [status(TOKEN), status(OTHER)] == [401, 200]
+    assert kept.sock is connection, "the connection was kept all the time"
+    kept.close()

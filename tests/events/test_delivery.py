@@ -506,10 +506,10 @@ async def test_memory_stays_flat_while_a_sink_never_answers(tmp_path, monkeypatc
                 world.bus.emit(Event(type="test.number", source="test", payload={"n": n, "text": "x" * 1000}))
                 await asyncio.sleep(0.005)
 
-        await tried(100)
-        await until(lambda: world.journal.written == world.journal.taken)
-        gc.collect()
         tracemalloc.start()
+        await tried(100)
+        await until(lambda: len(sink.script) < 99_990 and world.journal.written == world.journal.taken)
+        gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         await tried(400)
         await until(lambda: len(sink.script) < 99_900 and world.journal.written == world.journal.taken)

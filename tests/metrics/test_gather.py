@@ -124,6 +124,7 @@ async def test_a_snapshot_holds_what_all_say_and_how_it_went(gatherer_of):
         "agentd_collector_success",
         "agentd_collector_series",
         "agentd_collector_timeouts_total",
+        "agentd_collectors_resting",
         "own",
     ]
     assert before <= snapshot.timestamp <= time.time()
@@ -354,3 +355,17 @@ def test_snapshots_of_one_shape_differ_in_their_numbers_only(pool, data):
         asyncio.run(scrape())
     finally:
         logging.disable(logging.NOTSET)
+
+
+async def test_how_many_rest_is_told(gatherer_of):
+    """A collector that has failed five times in a row is not asked any more, is shown as failed, and counted."""
+    failing = Told("one", raises(OSError("gone")))
+    gatherer = gatherer_of(failing, Told("two", tells("b")), Told("three", raises(NoData("none"))))
+    resting = []
+    for _ in range(8):
+        found = {family.name: family.samples for family in (await gatherer.gather()).families}
+        resting.append(found["agentd_collectors_resting"][()])
+        assert found["agentd_collector_success"] == {("collectors.one",): 0.0, ("collectors.two",): 1.0}
+        assert found["node_scrape_collector_success"] == {("one",): 0.0, ("two",): 1.0, ("three",): 0.0}
+    assert resting == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert failing.calls == 5

@@ -7,11 +7,13 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentd.metrics.family import Family
-from agentd.metrics.slot import NAMED, Slot
+from agentd.metrics.slot import NAMED, RESTS, Slot
 from agentd.metrics.workers import Workers
-from agentd.plugin import Collector, Config, Context, NoData, Refused
+from agentd.plugin import Clock, Collector, Config, Context, NoData, Refused
 
 LONG = 60.0
 """Seconds that nothing in these tests takes: a timeout that must not matter, and the patience of the tests."""
@@ -20,13 +22,23 @@ MODES = ("inline", "thread", "async", "awaitable")
 GOOD = [Family.gauge("good", "", 1.0)]
 
 
+class Hands(Clock):
+    """A clock that stands still until somebody moves it."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
 class Told(Collector[Config]):
     """A collector that does what it is told, in one of the ways in which a collector may be written."""
 
     name = "told"
 
-    def __init__(self, mode, work):
-        super().__init__(context=Context(name="collectors.told"))
+    def __init__(self, mode, work, clock=None):
+        super().__init__(context=Context(name="collectors.told", clock=clock or Clock()))
         self.blocking = mode == "thread"
         self.work = work
         self.calls = 0
@@ -60,8 +72,9 @@ async def slot_for(hang):
     """Makes the slot of a collector in one of the modes; it is stopped at the end."""
     workers, slots = Workers(), []
 
-    def make(mode, work, *, timeout=LONG, max_series=100, **keywords):
-        slot = Slot(Told(mode, work), name="told", workers=workers, timeout=timeout, max_series=max_series, **keywords)
+    def make(mode, work, *, timeout=LONG, max_series=100, clock=None, **keywords):
+        told = Told(mode, work, clock)
+        slot = Slot(told, name="told", workers=workers, timeout=timeout, max_series=max_series, **keywords)
         slots.append(slot)
         return slot
 
@@ -353,9 +366,10 @@ async def test_problems_without_end_come_to_an_end_in_the_log(slot_for, caplog):
     def fail():
         raise ValueError(next(texts))
 
-    slot = slot_for("inline", fail)
+    slot = slot_for("inline", fail, clock=(clock := Hands()))
     for _ in range(NAMED + 50):
         await run(slot)
+        clock.now += RESTS[2]
     assert len(caplog.records) == NAMED + 1
     assert "no more are named" in caplog.records[-1].message
 
@@ -424,3 +438,113 @@ async def test_a_collector_that_cannot_say_whether_it_waits_fails_alone(slot_for
 
 def raising():
     raise RuntimeError("no answer")
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_collector_that_fails_again_and_again_is_asked_at_growing_intervals(slot_for, mode, caplog):
+    """From the fifth failure in a row it rests, twice as long each time up to five minutes, and still counts as failed;
+    the first success ends that.
+    """
+    fails = True
+
+    def work():
+        if fails:
+            raise OSError("the device is gone")
+        return GOOD
+
+    slot = slot_for(mode, work, clock=(clock := Hands()))
+    asked = []
+    for second in range(1500):
+        clock.now = 1000.0 + second
+        before = slot.collector.calls
+        assert (await run(slot)).status == "failed"
+        if slot.collector.calls > before:
+            asked.append(second)
+    assert asked == [0, 1, 2, 3, 4, 19, 49, 109, 229, 469, 769, 1069, 1369]
+    assert slot.rests_for == 1369 + 300 - 1499
+    failure, rest = messages(caplog)
+    assert failure.startswith("failed: ")
+    assert rest == (
+        "has failed 5 times in a row: it is asked again in 15 s, and then at growing intervals of up to 300 s, "
+        "until it works"
+    )
+    fails = False
+    clock.now += slot.rests_for
+    for _ in range(3):
+        assert (await run(slot)).status == "ok"
+    assert messages(caplog, logging.INFO) == ["works again"]
+    fails = True
+    for number in range(1, 6):
+        assert (await run(slot)).status == "failed"
+        assert (slot.rests_for > 0) is (number == 5)
+
+
+async def test_a_collector_that_is_given_up_again_and_again_rests_too(slot_for):
+    """Scrapes then do not wait for it each time."""
+    slot = slot_for("async", lambda: asyncio.sleep(LONG), timeout=0.01)
+    for _ in range(8):
+        assert (await run(slot)).status == "timed out"
+        await until(lambda: not slot.running)
+    assert (slot.collector.calls, slot.timeouts) == (5, 5)
+
+
+@pytest.mark.parametrize("error", [NoData("no such device"), Refused("it takes a drop-in")], ids=repr)
+async def test_a_collector_without_data_never_rests(slot_for, error):
+    """A machine that lacks the thing has answered: it is asked each time, as node_exporter does."""
+
+    def work():
+        raise error
+
+    slot = slot_for("inline", work, clock=Hands())
+    for _ in range(50):
+        assert (await run(slot)).status == "no data"
+    assert (slot.collector.calls, slot.rests_for) == (50, 0)
+
+
+async def test_a_collector_that_rests_is_asked_when_somebody_has_looked_after_it(slot_for):
+    """Whoever has mended the thing need not wait."""
+
+    def work():
+        raise OSError("the device is gone")
+
+    slot = slot_for("inline", work, clock=Hands())
+    for _ in range(10):
+        await run(slot)
+    slot.rouse()
+    await run(slot)
+    assert slot.collector.calls == 6
+
+
+async def test_a_reader_who_cannot_wait_is_no_failure_of_the_collector(slot_for):
+    """However often readers give up, it is their own deadline, and the run goes on."""
+    slot = slot_for("async", lambda: asyncio.sleep(LONG))
+    slot.begin(time.monotonic() + 0.01)
+    for _ in range(20):
+        slot.miss(0.01)
+    assert slot.rests_for == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("fails", "works", "lacks")), st.floats(0, 400)), max_size=60))
+def test_a_collector_is_never_left_alone_for_longer_than_five_minutes(runs):
+    """Whatever comes of its runs, and whenever it is asked: fewer than five failures in a row bring no rest, a rest
+    ends within five minutes, and what answers is asked each time.
+    """
+
+    def work():
+        if does == "works":
+            return GOOD
+        raise OSError("no") if does == "fails" else NoData("no")
+
+    clock = Hands()
+    slot = Slot(Told("inline", work, clock), name="told", workers=Workers(), timeout=LONG, max_series=9)
+    failures, last = 0, clock.now
+    for does, wait in runs:
+        clock.now += wait
+        calls = slot.collector.calls
+        slot.begin(clock.now + LONG)
+        asked = slot.collector.calls > calls
+        assert asked or (failures >= RESTS[0] and clock.now - last < RESTS[2])
+        if asked:
+            failures, last = (failures + 1 if does == "fails" else 0), clock.now
+        assert slot.rests_for <= RESTS[2]

@@ -1,7 +1,6 @@
 """The journal as a whole: what was acknowledged is there, whatever happens to the process, the disk and the clock."""
 
 import asyncio
-import os
 import random
 import re
 import resource
@@ -249,22 +248,10 @@ def test_killed_at_any_moment(tmp_path):
     assert acknowledged > 100
 
 
-def mounted(folder, size):
-    """Mount a small disk of its own, or skip."""
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small disk")
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-
-
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path, mount):
     """A disk of 3 MiB."""
-    folder = tmp_path / "disk"
-    mounted(folder, "3m")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    return mount(tmp_path / "disk", "3m")
 
 
 def remount(disk, how):

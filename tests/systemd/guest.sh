@@ -2,7 +2,7 @@
 # Runs as root inside the booted Debian: installs agentd there as an administrator would, goes through what can happen
 # to its service, and prints what came of it in sections. It judges nothing: test_unit.py does.
 #
-# The variables PORT and ROOT_PORT name two free ports; /given holds the unit, its drop-ins, its system user and the wheels.
+# The variables PORT and ROOT_PORT name two free ports; /given holds the wheels.
 set -euo pipefail
 
 section() { printf '\n@@ %s\n' "$1"; }
@@ -22,8 +22,9 @@ section installed
 python3 -m venv /opt/agentd
 unshare --net /opt/agentd/bin/pip install --quiet --no-index --find-links=/given/wheels agentd
 ln --symbolic /opt/agentd/bin/agentd /usr/bin/agentd
-install -D --mode=644 /given/agentd.sysusers.conf /usr/lib/sysusers.d/agentd.conf
-install -D --mode=644 /given/agentd.service /usr/lib/systemd/system/agentd.service
+shared=/opt/agentd/share/agentd/systemd
+install -D --mode=644 "$shared/agentd.sysusers.conf" /usr/lib/sysusers.d/agentd.conf
+install -D --mode=644 "$shared/agentd.service" /usr/lib/systemd/system/agentd.service
 systemd-sysusers 2>&1
 systemd-analyze verify /usr/lib/systemd/system/agentd.service 2>&1
 getent passwd agentd
@@ -34,6 +35,9 @@ Environment=AGENTD_LISTEN=127.0.0.1:$PORT
 TimeoutStopSec=5s
 END
 systemctl daemon-reload
+
+section shared
+(cd /opt/agentd/share && find . -type f -printf '%P\n')
 
 section exposure
 systemd-analyze security --no-pager agentd | tail --lines=1
@@ -121,7 +125,7 @@ END
 with() {
   local section=$1 name process
   shift
-  for name in "$@"; do install --mode=644 "/given/drop-ins/$name.conf" /etc/systemd/system/agentd.service.d; done
+  for name in "$@"; do install --mode=644 "$shared/drop-ins/$name.conf" /etc/systemd/system/agentd.service.d; done
   systemctl daemon-reload
   systemctl reset-failed agentd # so many starts within seconds are not taken for a failure
   systemctl restart agentd
@@ -155,8 +159,16 @@ rm /etc/systemd/system/agentd.service.d/hidden.conf
 systemctl daemon-reload
 systemctl stop agentd
 
-section broken
+section fallen-back
 echo 'collectors = "all of them"' >/etc/agentd/agentd.toml
+systemctl start agentd
+properties
+systemctl show agentd --property=StatusText
+curl --silent "http://127.0.0.1:$PORT/readyz"
+systemctl stop agentd
+
+section broken
+rm /var/lib/agentd/configuration.json
 if systemctl start agentd 2>/dev/null; then echo "it was started all the same"; fi
 properties
 

@@ -3,12 +3,9 @@
 ``guest.sh`` does all that inside and prints what comes of it, section by section; the tests here judge.
 """
 
-import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +15,9 @@ pytestmark = pytest.mark.systemd
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-RELEASE, PYTHON = "bookworm", "3.11"
+PYTHON = "3.11"
+"""That of the booted Debian."""
+
 CAPABILITIES = {
     "none": 0,
     "read-all": 1 << 2,  # CAP_DAC_READ_SEARCH, as numbered in linux/capability.h
@@ -30,92 +29,20 @@ CAPABILITIES = {
 }
 """What each drop-in is to give to the agent, and nothing else."""
 
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps", "curl")
-
 Sections = dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def host(
-    shared: Path,
-    server_binary: Callable[[str], str],
+    boot: Callable[..., Sections],
     unused_ports: Callable[[int], list[int]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Sections:
     """What the script inside the booted host printed, by section."""
-    booted = shared / "systemd" / "booted"
-    if not booted.exists():
-        pytest.skip(f"{booted} is not there: it boots the host, and is no part of this repository")
-    if os.geteuid() != 0:
-        pytest.skip("only root may boot a host")
-    nspawn = server_binary("systemd-nspawn")
-    root = debian(server_binary("debootstrap"))
     given = tmp_path_factory.mktemp("given")
     build_wheels(given / "wheels")
-    for name in ("agentd.service", "agentd.sysusers.conf"):
-        shutil.copy(PROJECT / "systemd" / name, given)
-    shutil.copytree(PROJECT / "systemd" / "drop-ins", given / "drop-ins")
     port, root_port = unused_ports(2)
-    script = given / "script"
-    script.write_text(f"PORT={port} ROOT_PORT={root_port}\n" + Path(__file__).with_name("guest.sh").read_text())
-    done = subprocess.run(
-        [booted, root, script, f"{given}:/given"],
-        env=os.environ | {"PATH": f"{as_a_machine(nspawn, tmp_path_factory.mktemp('bin'))}:{os.environ['PATH']}"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
-    print(done.stdout, done.stderr)  # pytest shows it where a test fails
-    assert done.returncode == 0, f"the script inside the host ended with status {done.returncode}"
-    _, *titled = re.split(r"^@@ (.*)\n", done.stdout, flags=re.MULTILINE)
-    return dict(zip(titled[::2], titled[1::2], strict=True))
-
-
-def as_a_machine(nspawn: str, folder: Path) -> Path:
-    """Return a folder with a systemd-nspawn that leaves to the units in the booted host what a machine leaves them.
-
-    By itself it forbids to all of them, root's too, to read the clock's discipline (adjtimex passes only where the
-    clock may be set, CAP_SYS_TIME) and to count events: nothing of that would say anything about agentd's unit.
-    """
-    options = "--capability=CAP_PERFMON --system-call-filter='adjtimex clock_adjtime perf_event_open'"
-    wrapper = folder / "systemd-nspawn"
-    wrapper.write_text(f'#!/bin/sh\nexec {nspawn} {options} "$@"\n')
-    wrapper.chmod(0o755)
-    return folder
-
-
-def debian(debootstrap: str) -> Path:
-    """Return the folder of a Debian's file system; the first time it is made, which takes about a minute.
-
-    It gets its name when it is complete: one that was broken off is never taken for a Debian.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp")
-    root = cache / f"agentd-test-{RELEASE}"
-    if not root.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        begun = Path(tempfile.mkdtemp(prefix=f"{root.name}-", dir=cache))
-        begun.chmod(0o755)
-        packages = f"--include={','.join(PACKAGES)}"
-        made = subprocess.run(
-            [debootstrap, "--variant=minbase", packages, RELEASE, begun, *mirror()],
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if made.returncode:
-            pytest.fail(f"debootstrap ended with status {made.returncode}:\n{made.stdout[-2000:]}{made.stderr}")
-        begun.rename(root)
-    return root
-
-
-def mirror() -> list[str]:
-    """Return where this machine gets its own packages from; nothing where apt does not say, for debootstrap's own."""
-    fields = ("--format", "$(REPO_URI)", "Origin: Debian", "Created-By: Packages", f"Codename: {RELEASE}")
-    if shutil.which("apt-get") is None:
-        return []
-    said = subprocess.run(["apt-get", "indextargets", *fields], capture_output=True, encoding="utf-8", check=False)
-    return said.stdout.split()[:1]
+    return boot("guest.sh", given, PORT=port, ROOT_PORT=root_port)
 
 
 def build_wheels(folder: Path) -> None:
@@ -148,6 +75,23 @@ def test_what_is_installed_is_in_order(host: Sections) -> None:
     *said, user = host["installed"].strip().splitlines()
     assert [line for line in said if not line.startswith("Creating ")] == []
     assert re.fullmatch(r"agentd:[^:]*:\d+:\d+:[^:]+:/var/lib/agentd:/usr/sbin/nologin", user)
+
+
+def test_the_wheel_brings_what_lies_elsewhere(host: Sections) -> None:
+    """Unit, socket, user, drop-ins, man pages, completions and the configuration are in the wheel's shared data."""
+    assert {
+        "agentd/agentd.toml",
+        "agentd/systemd/agentd.service",
+        "agentd/systemd/agentd.socket",
+        "agentd/systemd/agentd.sysusers.conf",
+        "agentd/systemd/drop-ins/clock.conf",
+        "bash-completion/completions/agentd",
+        "fish/vendor_completions.d/agentd.fish",
+        "man/man1/agentd.1",
+        "man/man1/agentd-run.1",
+        "man/man5/agentd.toml.5",
+        "zsh/site-functions/_agentd",
+    } <= set(host["shared"].split())
 
 
 def test_start_waits_for_the_agent_to_be_ready(host: Sections) -> None:
@@ -338,8 +282,18 @@ def test_processes_opens_those_of_other_users(host: Sections) -> None:
     assert seen > 3
 
 
+def test_a_typo_does_not_make_blind(host: Sections) -> None:
+    """With a broken configuration the service starts with the one before, and says so."""
+    fallen_back = properties(host["fallen-back"])
+    assert (fallen_back["ActiveState"], fallen_back["SubState"]) == ("active", "running")
+    assert "THE CONFIGURATION HAS ERRORS" in fallen_back["StatusText"]
+    assert "degraded" in host["fallen-back"]
+
+
 def test_a_broken_configuration_is_not_tried_again(host: Sections) -> None:
-    """A broken configuration ends the agent with status 78, and systemd leaves it at that; the journal says why."""
+    """Where there is none before, a broken configuration ends the agent with status 78, and systemd leaves it at that;
+    the journal says why.
+    """
     broken = properties(host["broken"])
     assert "started all the same" not in host["broken"]
     assert (broken["ActiveState"], broken["SubState"], broken["Result"]) == ("failed", "failed", "exit-code")

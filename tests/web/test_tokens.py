@@ -13,6 +13,7 @@ from agentd.config import Token
 from agentd.options import Secret
 from agentd.plugin import Collector, Context
 from agentd.routes import Principal, Scope
+from agentd.web import server
 from agentd.web import tokens as tokens_module
 from agentd.web.tokens import Tokens
 
@@ -189,9 +190,42 @@ def test_a_file_that_has_not_changed_is_not_read(file, monkeypatch):
     tokens.look()
 
 
+def test_others_take_their_place(tmp_path, file):
+    """A reload replaces the tokens of the configuration and, where it names another, the file; counters go on."""
+    tokens = Tokens({"a": token(ONE)}, file)
+    file.write_text(f'[b]\ntoken = "{OTHER}"\n')
+    tokens.look()
+    tokens.authenticate("wrong")
+    tokens.replace({"c": token(THIRD)}, str(file))
+    assert [tokens.authenticate(each) is not None for each in (ONE, OTHER, THIRD)] == [False, True, True]
+    another = tmp_path / "another.toml"
+    another.write_text(f'[d]\ntoken = "{ONE}"\n')
+    tokens.replace({}, str(another))
+    assert [tokens.authenticate(each) is not None for each in (ONE, OTHER, THIRD)] == [True, False, False]
+    tokens.replace({"c": token(THIRD)}, None)
+    assert [tokens.authenticate(each) is not None for each in (ONE, OTHER, THIRD)] == [False, False, True]
+    assert values(tokens) == {"agentd_tokens": 1, "agentd_credentials_refused_total": 6}
+
+
+def test_a_token_that_was_replaced_goes_for_a_while(file):
+    """The token before a rotation is as good as the new one until its own end, or that of the new one."""
+    now = [datetime(2030, 1, 1, tzinfo=UTC).timestamp()]
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in (ONE, OTHER)]
+    end = "2030-01-01T00:00:10Z"
+    file.write_text(f'[r1]\nsha256 = "{digests[0]}"\nprevious = [{{ sha256 = "{digests[1]}", expires = {end} }}]\n')
+    tokens = Tokens({}, file, now=lambda: now[0])
+    tokens.look()
+    assert tokens.authenticate(OTHER).expires == now[0] + 10
+    assert tokens.authenticate(ONE).expires is None
+    assert tokens.authenticate(OTHER).name == tokens.authenticate(ONE).name == "r1"
+    now[0] += 10
+    assert tokens.authenticate(OTHER) is None
+    assert tokens.authenticate(ONE) is not None
+
+
 async def test_the_file_is_watched(file, monkeypatch):
     """While the agent runs, it looks at the file again and again, in a worker; without a file it does not."""
-    monkeypatch.setattr(tokens_module, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(server, "LOOK_EVERY", 0.01)
     tokens = Tokens({}, file)
     read = asyncio.Event()
 
@@ -201,12 +235,19 @@ async def test_the_file_is_watched(file, monkeypatch):
         if tokens.authenticate(OTHER) != before:
             read.set()
 
-    watching = asyncio.create_task(tokens.watch(in_worker))
+    async def never(_function):
+        pytest.fail("there is nothing to look at")
+
+    watching = [
+        asyncio.create_task(server.WebServer(tokens=known, in_worker=worker).watch())
+        for known, worker in ((tokens, in_worker), (Tokens(), never))
+    ]
     replace(file, f'[r2]\ntoken = "{OTHER}"\n')
     async with asyncio.timeout(60):
         await read.wait()
-        watching.cancel()
-        await Tokens().watch(in_worker)
+    assert not watching[1].done()
+    for task in watching:
+        task.cancel()
 
 
 def test_a_plugin_asks_who_shows_a_token():

@@ -20,8 +20,9 @@ _INTRODUCTION = """\
 #
 # Files conf.d/*.toml beside this one are read after it, in order of name: tables merge, the later file wins.
 #
-# In place of any value but a table may stand { env = "NAME" }, what an environment variable holds, or
-# { file = "PATH" }, what a file holds.
+# In place of any value but a table may stand { env = "NAME" }, what an environment variable holds,
+# { file = "PATH" }, what a file holds, or { credential = "NAME" }, what systemd keeps for the service by
+# LoadCredential=.
 """
 _EVIDENT = ("true or false", "string", "whole number", "number")
 """Types that a default in TOML shows without further words."""

@@ -45,9 +45,9 @@ def schema(entries: Iterable[tuple[str, str, str, type[Config]]]) -> dict[str, A
     sections: dict[str, Any] = {name: _table(type_) for name, type_ in SECTIONS.items()}
     definitions: dict[str, Any] = {
         "reference": {
-            "description": "What an environment variable or a file holds.",
+            "description": "What an environment variable, a file or a credential of systemd holds.",
             "type": "object",
-            "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
+            "properties": {name: {"type": "string"} for name in ("env", "file", "credential")},
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,

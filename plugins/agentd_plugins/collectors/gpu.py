@@ -27,6 +27,7 @@ class Gpu(Collector[Config]):
     """
 
     name = "gpu"
+    extra = "gpu"
 
     sm_clock = metric(gauge, "DEV_SM_CLOCK", "Clock of the streaming multiprocessors, in MHz.", "MHz")
     memory_clock = metric(gauge, "DEV_MEM_CLOCK", "Clock of the memory, in MHz.", "MHz")

@@ -94,6 +94,7 @@ class Prometheus(Exporter[PrometheusConfig]):
                 tags=("metrics",),
                 parameters=PARAMETERS,
                 answers=ANSWERS,
+                public=True,
             ),
             Route(
                 *("GET", "/", self.landing, Scope.METRICS_READ, "where things are"),
@@ -164,9 +165,10 @@ class Prometheus(Exporter[PrometheusConfig]):
             self.config.path: "the metrics, for Prometheus",
             "/livez": "whether the agent answers",
             "/readyz": "whether it is ready to be scraped",
-            "/api/v1/status": "its plugins, their last runs and errors (from this machine only)",
+            "/api/v1/status": "its plugins, their last runs and errors (takes the scope admin)",
         }
-        links = "".join(f'<li><a href="{escape(path)}">{escape(path)}</a>: {text}</li>' for path, text in pages.items())
+        told = ((escape(path), text) for path, text in pages.items())
+        links = "".join(f'<li><a href=".{path}">{path}</a>: {text}</li>' for path, text in told)
         page = f"<!doctype html><html lang=en><title>agentd</title><h1>agentd</h1><ul>{links}</ul></html>\n"
         return web.Response(text=page, content_type="text/html", charset="utf-8")
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from agentd.plugin import Config, Duration, Exporter, Family, counter, gauge, hookimpl
+from agentd_plugins._files import could_replace
 
 HEADING = "# Written by agentd, process {}; its own collector textfile leaves this file alone.\n"
 
@@ -54,6 +55,10 @@ class Textfile(Exporter[TextfileConfig]):
         """Begin to write at the interval."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=self.context.name)
+
+    async def probe(self) -> str:
+        """See whether the file could be written."""
+        return await self.in_worker(could_replace, Path(self.config.path))
 
     async def stop(self) -> None:
         """Stop writing. The file stays as it is."""

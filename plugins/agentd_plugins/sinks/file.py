@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from agentd.plugin import Config, Context, Duration, Record, Retry, Sink, Size, hookimpl
+from agentd_plugins._files import could_write
 from agentd_plugins.sinks._alone import Alone
 from agentd_plugins.sinks._lines import Lines
 from agentd_plugins.sinks._rotated import Rotated
@@ -65,6 +66,10 @@ class File(Sink[FileConfig]):
         """Open the file. Rotated ones that an earlier life did not compress are compressed now."""
         await self._alone(self._lines.open)
         self._tidy_soon()
+
+    async def probe(self) -> str:
+        """See whether the file could be written, without making or opening it."""
+        return await self.in_worker(could_write, Path(self.config.path))
 
     async def stop(self) -> None:
         """Close the file. Compressing ends where it is: the next life begins that file anew."""

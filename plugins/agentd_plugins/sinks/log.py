@@ -57,6 +57,13 @@ class Log(Sink[LogConfig]):
         if self._to_journald:
             self._connect()
 
+    async def probe(self) -> str:
+        """Connect to journald, where that is where events go; to standard error there is nothing to try."""
+        if not self._to_journald:
+            return "there is nothing to try: it writes to standard error"
+        self._connect()
+        return f"journald listens at {self.config.socket}"
+
     async def stop(self) -> None:
         """Close the connection."""
         if self._socket is not None:

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import logging
 import os
+import secrets
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -86,6 +87,7 @@ class Mqtt(Sink[MqttConfig]):
     """Publishes each event, the whole of it as JSON, and waits until the broker has acknowledged it."""
 
     name = "mqtt"
+    extra = "mqtt"
 
     _library: ModuleType | None = None
     _client: "Client | None" = None
@@ -98,12 +100,14 @@ class Mqtt(Sink[MqttConfig]):
 
     async def start(self) -> None:
         """Connect and log in."""
-        if self._library is None:
-            try:
-                self._library = importlib.import_module("aiomqtt")
-            except ImportError:
-                raise RuntimeError("the library aiomqtt is missing: pip install 'agentd[mqtt]'") from None
+        self._load()
         await self._connect()
+
+    async def probe(self) -> str:
+        """Connect and log in, under a name that no client has: the broker would disconnect it."""
+        self._load()
+        await self._connect(f"agentd-probe-{secrets.token_hex(4)}")
+        return f"{self._where} lets the agent in"
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -140,13 +144,21 @@ class Mqtt(Sink[MqttConfig]):
     def _put(self, client: "Client", event: Record) -> "asyncio.Future[int]":
         return client.put(self._topic(event), event.json, self.config.qos, retain=self.config.retain)
 
-    async def _connect(self) -> "Client":
+    def _load(self) -> None:
+        if self._library is None:
+            try:
+                self._library = importlib.import_module("aiomqtt")
+            except ImportError:
+                raise RuntimeError("the library aiomqtt is missing: pip install 'agentd[mqtt]'") from None
+
+    async def _connect(self, identifier: str | None = None) -> "Client":
         await self.stop()
         if self._library is None:
             raise RuntimeError("it has not been started")
         from agentd_plugins.sinks._mqtt import Client
 
         config, five = self.config, self.config.protocol == "5"
+        name = self.context.name.removeprefix("sinks.")
         quiet = self.log.getChild("library")
         quiet.setLevel(logging.CRITICAL)  # what goes wrong is told by what this sink raises
         client = Client(
@@ -154,7 +166,7 @@ class Mqtt(Sink[MqttConfig]):
             port=self._port,
             username=config.user if config.user is not None or config.password is None else "",
             password=config.password.reveal() if config.password is not None else None,
-            identifier=config.client_id or f"agentd-{os.uname().nodename}-{self.context.name.removeprefix('sinks.')}",
+            identifier=identifier or config.client_id or f"agentd-{os.uname().nodename}-{name}",
             protocol=self._library.ProtocolVersion.V5 if five else self._library.ProtocolVersion.V311,
             # The journal is the session: what was not acknowledged is sent again from there. A session that the
             # broker kept would have numbers of messages that this connection gives to others: QoS 2 would drop those.

@@ -79,6 +79,7 @@ class Nats(Sink[NatsConfig]):
     """
 
     name = "nats"
+    extra = "nats"
 
     _library: Any = None
     _client: "Client | None" = None
@@ -96,6 +97,11 @@ class Nats(Sink[NatsConfig]):
             except ImportError:
                 raise RuntimeError("the library nats-py is missing: pip install 'agentd[nats]'") from None
         await self._connect()
+
+    async def probe(self) -> str:
+        """Connect and log in. Names of connections, unlike MQTT's, need not be unique."""
+        await self.start()
+        return f"{self._where} lets the agent in"
 
     async def stop(self) -> None:
         """Disconnect."""

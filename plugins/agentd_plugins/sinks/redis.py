@@ -56,10 +56,12 @@ class Redis(Sink[RedisConfig]):
     """
 
     name = "redis"
+    extra = "redis"
 
     _library: ModuleType
     _pool: "ConnectionPool | None" = None
     _connection: Any = None
+    _proven = False  # whether the server has answered to an event on this connection
 
     def __init__(self, config: RedisConfig, context: Context | None = None) -> None:
         super().__init__(config, context)
@@ -81,6 +83,20 @@ class Redis(Sink[RedisConfig]):
             connection, self._connection = self._connection, None
             await connection.disconnect(nowait=True)
 
+    async def probe(self) -> str:
+        """Connect, log in, and ask whether it is there."""
+        await self.start()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._connection.send_command("PING")
+                await self._connection.read_response()
+        except TimeoutError:
+            raise Retry(f"{self._where} does not answer") from None
+        except (self._library.RedisError, OSError) as error:
+            if type(error).__name__ != "NoPermissionError":  # who may not ask this may append all the same
+                raise self._retry(error) from error
+        return f"{self._where} lets the agent in"
+
     async def send(self, events: Sequence[Record]) -> None:
         """Append all in one pipeline, and read the answer to each."""
         connection, old = self._connection, True
@@ -88,7 +104,11 @@ class Redis(Sink[RedisConfig]):
             connection, old = await self._connect(), False
         answers: list[Exception | None] = []  # None: acknowledged
         try:
-            await self._append(connection, events, answers)
+            if not self._proven:
+                # A server that still loads its data refuses what comes first, and may take what lies behind it.
+                await self._append(connection, events[:1], answers)
+                self._proven = True
+            await self._append(connection, events[len(answers) :], answers)
         except (self._library.RedisError, OSError) as error:
             await self.stop()
             if old and not answers:  # it broke while nobody used it
@@ -142,7 +162,7 @@ class Redis(Sink[RedisConfig]):
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection
+        self._connection, self._proven = connection, False
         return connection
 
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:

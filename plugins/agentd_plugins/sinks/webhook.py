@@ -1,9 +1,11 @@
 """Posts events to a URL, as CloudEvents (the HTTP binding's batched mode) or as JSON; signed where that is wanted."""
 
+import asyncio
 import gzip
 import hashlib
 import hmac
 import re
+import ssl
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -106,6 +108,23 @@ class Webhook(Sink[WebhookConfig]):
     async def start(self) -> None:
         """Read the certificates. There is no connection before there are events."""
         await self._open()
+
+    async def probe(self) -> str:
+        """Connect to the host, with TLS where the URL says so, and post nothing. Of a proxy, to that alone."""
+        parts = urlsplit(self.config.proxy or self.config.url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        files = (self.config.ca_file, self.config.cert_file, self.config.key_file)
+        context = await self.in_worker(tls, *files) if parts.scheme == "https" else None
+        where = f"the proxy {host}:{port}" if self.config.proxy else self._host
+        try:
+            async with asyncio.timeout(CONNECT):
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+        except OSError as error:  # a timeout is one, too
+            why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else cause(error)
+            raise ConnectionError(f"{where}: {why}") from None
+        writer.close()
+        what = "what lies behind it was not tried" if self.config.proxy else "nothing was posted"
+        return f"{where} accepts connections; {what}"
 
     async def stop(self) -> None:
         """Close the connection."""

@@ -1,6 +1,7 @@
 """Servers that sinks send to, as real processes, and events to send."""
 
 import asyncio
+import importlib
 import json
 import subprocess
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.plugin import Event, Record, Retry
+from agentd.plugin import Context, Event, Record, Retry, Url
 
 
 def make(count, *, begin=0, type="test.happened", source="tests", target=None, text="größer ✓"):
@@ -25,6 +26,32 @@ def make(count, *, begin=0, type="test.happened", source="tests", target=None, t
 @pytest.fixture(scope="session")
 def events():
     """Makes events: see ``make``."""
+    return make
+
+
+@pytest.fixture
+async def ending():
+    """Takes sinks that end with the test, which may be more than once."""
+    taken = []
+
+    def take(sink):
+        taken.append(sink)
+        return sink
+
+    yield take
+    for sink in taken:
+        await sink.stop()
+        await sink.stop()
+
+
+@pytest.fixture
+def sink_to(request, ending):
+    """Makes sinks of the plugin that a module's PLUGIN names, each to a server's URL; they end with the test."""
+    (sink,) = importlib.import_module(f"agentd_plugins.sinks.{request.module.PLUGIN}").agentd_sinks()
+
+    def make(url, **options):
+        return ending(sink(sink.config_type(url=Url(url), **options), Context(name="sinks.fleet")))
+
     return make
 
 

@@ -69,19 +69,16 @@ def everything(path):
 
 
 @pytest.fixture
-async def make(tmp_path):
+def make(tmp_path, ending):
     """Returns a started sink that writes to ``events.jsonl`` in a folder of the test, with these options."""
-    made = []
 
     async def start(path=tmp_path / "events.jsonl", *, clock=None, **options):
-        sink = File(FileConfig(path=str(path), **options), Context(name="sinks.file", clock=clock or Clock()))
-        made.append(sink)
+        context = Context(name="sinks.file", clock=clock or Clock())
+        sink = ending(File(FileConfig(path=str(path), **options), context))
         await sink.start()
         return sink
 
-    yield start
-    for sink in made:
-        await sink.stop()
+    return start
 
 
 async def tidied(sink):
@@ -91,17 +88,9 @@ async def tidied(sink):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path, mount):
     """A file system of 256 KiB; skips where it may not be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root mounts a file system")
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "agentd-test", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let its root mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    return mount(tmp_path / "disk", "256k")
 
 
 async def test_each_event_is_a_line(make, tmp_path):

@@ -66,21 +66,16 @@ def journal(tmp_path):
 
 
 @pytest.fixture
-async def make(tmp_path):
+def make(tmp_path, ending):
     """Returns a started sink with these options."""
-    made = []
 
     async def start(to="journald", **options):
         config = LogConfig(to=to, socket=str(tmp_path / "socket"), **options)
-        sink = Log(config, Context(name="sinks.log"))
-        made.append(sink)
+        sink = ending(Log(config, Context(name="sinks.log")))
         await sink.start()
         return sink
 
-    yield start
-    for sink in made:
-        await sink.stop()
-        await sink.stop()
+    return start
 
 
 async def test_journald_gets_fields(make, journal):

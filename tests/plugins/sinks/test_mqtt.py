@@ -11,29 +11,13 @@ import warnings
 
 import pytest
 
-from agentd.plugin import Context, Reject, Retry, Secret, Size, Url
+from agentd.plugin import Reject, Retry, Secret, Size, Url
 
 paho = pytest.importorskip("paho.mqtt.client")
 pytest.importorskip("aiomqtt")
+PLUGIN = "mqtt"
 PASSWORD = "correct-horse-battery"
 TOPIC = "brain/events/test/happened"
-
-
-@pytest.fixture
-async def sink_to():
-    """Makes sinks, which end with the test."""
-    from agentd_plugins.sinks.mqtt import Mqtt, MqttConfig
-
-    made = []
-
-    def make(url, **options):
-        sink = Mqtt(MqttConfig(url=Url(url), **options), Context(name="sinks.fleet"))
-        made.append(sink)
-        return sink
-
-    yield make
-    for sink in made:
-        await sink.stop()
 
 
 @pytest.fixture

@@ -7,27 +7,11 @@ import signal
 
 import pytest
 
-from agentd.plugin import Context, Reject, Retry, Secret, Url
+from agentd.plugin import Reject, Retry, Secret, Url
 
 nats = pytest.importorskip("nats")
+PLUGIN = "nats"
 PASSWORD = "correct-horse-battery"
-
-
-@pytest.fixture
-async def sink_to():
-    """Makes sinks, which end with the test."""
-    from agentd_plugins.sinks.nats import Nats, NatsConfig
-
-    made = []
-
-    def make(url, **options):
-        sink = Nats(NatsConfig(url=Url(url), **options), Context(name="sinks.fleet"))
-        made.append(sink)
-        return sink
-
-    yield make
-    for sink in made:
-        await sink.stop()
 
 
 @pytest.fixture

@@ -1,33 +1,18 @@
 """The sink `redis`, with a real Redis."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 
 import pytest
 
-from agentd.plugin import Context, Reject, Retry, Secret, Url
+from agentd.plugin import Reject, Retry, Secret, Url
 
 redis = pytest.importorskip("redis")
+PLUGIN = "redis"
 PASSWORD = "correct-horse-battery"
-
-
-@pytest.fixture
-async def sink_to():
-    """Makes sinks, which end with the test."""
-    from agentd_plugins.sinks.redis import Redis, RedisConfig
-
-    made = []
-
-    def make(url, **options):
-        sink = Redis(RedisConfig(url=Url(url), **options), Context(name="sinks.fleet"))
-        made.append(sink)
-        return sink
-
-    yield make
-    for sink in made:
-        await sink.stop()
 
 
 @pytest.fixture
@@ -236,6 +221,32 @@ async def test_a_server_that_still_loads_is_waited_for(start_redis, sink_to, eve
     assert caught.value.after == 1.0
     await deliver(sink, events(3))
     assert len(entries(url)) == 3
+
+
+async def test_a_server_that_ends_loading_keeps_the_order(sink_to, events, deliver):
+    """A server that refuses the first of what has come, and takes what lies behind it, gets the first first."""
+    taken, loading = [], [True]
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while line := await reader.readline():
+                if b"CLIENT" in line:
+                    writer.write(b"+OK\r\n")
+                if line.startswith(b"id-"):  # the last of an event's command
+                    if loading:
+                        loading.clear()
+                        writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+                    else:
+                        taken.append(line.strip().decode())
+                        writer.write(b"$3\r\n1-1\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sink = sink_to(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        await sink.start()
+        await deliver(sink, events(5))
+        await sink.stop()
+    assert list(dict.fromkeys(taken)) == [f"id-{n}" for n in range(5)]
 
 
 async def test_a_cluster_that_is_down_is_told(start_redis, sink_to, events):

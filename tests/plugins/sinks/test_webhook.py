@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import hmac
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -98,22 +97,17 @@ async def receiver(serve):
 
 
 @pytest.fixture
-async def make():
+def make(ending):
     """Returns a started sink with these options."""
-    made = []
 
     async def start(url, **options):
         clock = Clock()
         clock.time = lambda: NOW
-        sink = Webhook(WebhookConfig(url=Url(url), **options), Context(name="sinks.webhook", clock=clock))
-        made.append(sink)
+        sink = ending(Webhook(WebhookConfig(url=Url(url), **options), Context(name="sinks.webhook", clock=clock)))
         await sink.start()
         return sink
 
-    yield start
-    for sink in made:
-        await sink.stop()
-        await sink.stop()
+    return start
 
 
 @pytest.fixture
@@ -464,26 +458,6 @@ async def test_proxy(receiver, make):
     sink = await make("http://receiver.example/hook", proxy=Url(receiver.url.removesuffix("/hook")))
     await sink.send(records(1, 1))
     assert receiver.requests[0][0]["Host"] == "receiver.example"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """A folder with an authority, and a server's and a client's certificate of it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def run(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2")
-    authority = ("-addext", "keyUsage=critical,keyCertSign")
-    run(*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", *authority)
-    for name, alternative in (("server", "DNS:localhost"), ("client", "DNS:robot")):
-        extensions = ("-addext", f"subjectAltName={alternative}", "-addext", "basicConstraints=critical,CA:FALSE")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key")
-        run(*new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *extensions)
-    return folder
 
 
 async def test_tls_with_certificates_on_both_sides(serve, make, certificates):

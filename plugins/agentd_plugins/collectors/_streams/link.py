@@ -61,6 +61,16 @@ class Link:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
+    async def probe(self) -> str:
+        """Connect, log in, and ask whether it is there; return that in words. Raises ``Failure``."""
+        await self.open()
+        try:
+            await self.ask("PING")
+        except Failure as failure:
+            if type(failure.__cause__).__name__ != "NoPermissionError":  # who may not ask this may read all the same
+                raise
+        return f"{self.where} lets the agent in"
+
     async def ask(self, *command: object, wait: float = 0.0) -> Any:
         """Return the answer to a command: bytes, numbers, and lists of them. Raises ``Failure``.
 

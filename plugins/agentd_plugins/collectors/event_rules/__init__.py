@@ -68,6 +68,10 @@ class EventRules(Collector[EventRulesConfig]):
             await asyncio.wait(tasks)
         await self._link.close()
 
+    async def probe(self) -> str:
+        """Ask Redis whether it is there, where a rule reads a stream."""
+        return await self._link.probe() if self._streams else "there is nothing to try: it reads the journal alone"
+
     def collect(self) -> list[Family]:
         """Return the metrics of all rules."""
         now = self.clock.time()

@@ -1,6 +1,7 @@
 """The options of the collector of event rules."""
 
 import re
+from collections.abc import Mapping
 from math import inf
 from typing import Annotated, Literal
 
@@ -50,6 +51,8 @@ class RuleConfig(Config):
         wrong = []
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", self.name) or self.name.startswith(("node_", "agentd_")):
             wrong.append("name: expected letters, digits and _, no digit first, and neither node_ nor agentd_ first")
+        if self.name == "up" or self.name.startswith("scrape_"):
+            wrong.append(f"name: {self.name} is what Prometheus itself tells of each scrape: choose another name")
         if self.name.endswith("_total") != (self.kind == "counter"):
             wrong.append("name: expected one that ends in _total for a counter, and only for that")
         wrong += [
@@ -80,6 +83,10 @@ class EventRulesConfig(_redis.RedisServer):
     is kept."""
     pause: Duration = Duration(1)
     """The shortest time between two times at which counts are written down."""
+
+    def metric_names(self) -> Mapping[tuple[str, ...], str]:
+        """Return the names of the rules' metrics."""
+        return {("rules", str(number), "name"): rule.name for number, rule in enumerate(self.rules)}
 
     def __post_init__(self) -> None:
         wrong = _redis.check(self)

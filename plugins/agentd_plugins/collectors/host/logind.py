@@ -23,6 +23,7 @@ class Logind(Collector[Config]):
     """How many sessions there are of each kind."""
 
     name = "logind"
+    extra = "systemd"
 
     sessions = gauge(
         "node_logind_sessions",

@@ -61,6 +61,7 @@ class Systemd(Collector[SystemdConfig]):
     """Units of the system's systemd."""
 
     name = "systemd"
+    extra = "systemd"
 
     version = gauge(
         "node_systemd_version", "Version of systemd as a number; the label has the whole of it.", ("version",)

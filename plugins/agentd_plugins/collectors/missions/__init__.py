@@ -56,6 +56,7 @@ class Missions(Collector[MissionsConfig]):
     """Counts missions by status, from entries of Redis streams."""
 
     name = "missions"
+    extra = "redis"
     exclusive = True  # it has a place in its streams
     blocking = False  # a task of its own reads
     metrics = (*figures.DECLARED,)
@@ -103,6 +104,10 @@ class Missions(Collector[MissionsConfig]):
             task.cancel()
             await asyncio.wait({task})
         await self._link.close()
+
+    async def probe(self) -> str:
+        """Connect, log in, and ask whether it is there."""
+        return await self._link.probe()
 
     def collect(self) -> list[Family]:
         """Return what was counted."""

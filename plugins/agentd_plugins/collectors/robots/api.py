@@ -87,7 +87,7 @@ class Api:
         ]
 
     async def _info(self, _request: web.BaseRequest, _principal: Principal) -> web.StreamResponse:
-        robots = list(self._fleet)
+        robots, now = list(self._fleet), self._intake.now()
         return _json(
             schemas.Info(
                 name="agentd telemetry",
@@ -96,6 +96,7 @@ class Api:
                 subprotocols=list(SUBPROTOCOLS),
                 active_connections=sum(robot.connection is not None for robot in robots),
                 robots=len(robots),
+                stale=sum(self._is(robot, "stale", now) for robot in robots),
             )
         )
 

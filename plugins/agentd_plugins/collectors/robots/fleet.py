@@ -1,6 +1,7 @@
 """All robots: who is known, who is silent, and what is shown of them."""
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from agentd.plugin import Family, Frame, Histogram, Layout, Metric, gauge
 from agentd_plugins.collectors.robots.meaning import Term, meaning, overridden
 from agentd_plugins.collectors.robots.readings import Means, Series
-from agentd_plugins.collectors.robots.robot import KEPT_AS, OWN, Robot, kept_of
+from agentd_plugins.collectors.robots.robot import OWN, Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 from agentd_plugins.collectors.robots.signals import CUSTOM, ENERGY, ROBOT, SIGNALS, Signal
+from agentd_plugins.collectors.robots.streams import KEPT_AS, kept_of
 
 STATE = gauge(
     "robot_signal_state", "Whether a robot's metric is live (2), stale (1) or was never seen (0).", (ROBOT, "signal")
@@ -43,6 +45,7 @@ class Fleet:
         self._layout = Layout()
         self._links = [0] * (len(BUCKETS) + 1)
         self._links_sum = 0.0
+        self._wants = re.compile("|".join(map(fnmatch.translate, config.diagnostics)) or "(?!)").match
         self.expected = frozenset(config.expected_robots)
         for name in self.expected:
             self.robot(name).own("connected", "websocket")
@@ -70,7 +73,7 @@ class Fleet:
             kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
             streams = kept.streams if kept is not None else {}
             budget, means = self._config.max_robot_series, self._means(name)
-            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn)
+            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn, wants=self._wants)
             self._robots[name] = robot
             robot.own("up")
             self._version += 1

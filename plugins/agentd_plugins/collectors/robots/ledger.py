@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agentd.plugin import Event, NotDurable
-from agentd_plugins.collectors.robots.robot import Kept, Robot
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.streams import Kept
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,13 @@
 """What a field means: the vocabulary as it is looked up, and what overrides change of it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
 from agentd_plugins.collectors.robots.signals import CUSTOM, ENERGY, ENERGY_TERMS, SIGNALS, Signal
-from agentd_plugins.collectors.robots.vocabulary import SAYINGS
+from agentd_plugins.collectors.robots.vocabulary import SAYINGS, Meant
 
 
 class Term(NamedTuple):
@@ -15,8 +16,8 @@ class Term(NamedTuple):
     signal: Signal
     labels: tuple[str | None, ...] = ()
     scale: float = 1.0
-    absent: frozenset[float] = frozenset()
-    """Values that mean "not known"."""
+    special: Mapping[float, float | None] = MappingProxyType({})
+    """Values that are no measure, and what each of them means; None where it means "not known"."""
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,10 +30,11 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     absent: list[float] | None = None
 
 
-def _term(name: str, labels: tuple[str | None, ...] = (), scale: float = 1.0, absent: tuple[float, ...] = ()) -> Term:
+def _term(name: str, labels: tuple[str | None, ...] = (), scale: float = 1.0, meant: Meant = ()) -> Term:
     signal = SIGNALS[name]
     rest = len(signal.metric.labels) - 1 - len(labels)
-    return Term(signal, (*labels, *(None,) * rest), float(scale), frozenset(absent))
+    special = meant if isinstance(meant, Mapping) else dict.fromkeys(meant)
+    return Term(signal, (*labels, *(None,) * rest), float(scale), special)
 
 
 TERMS: Mapping[str, Term] = {
@@ -40,8 +42,8 @@ TERMS: Mapping[str, Term] = {
     # Whoever uses our own names is understood, with and without the prefix.
     **{spelled: _term(name) for name in SIGNALS for spelled in (name, f"robot_{name}")},
     **{
-        field.lower(): _term(name, labels, scale, absent)
-        for name, labels, scale, absent, fields in SAYINGS
+        field.lower(): _term(name, labels, scale, meant)
+        for name, labels, scale, meant, fields in SAYINGS
         for field in fields.split()
     },
 }
@@ -87,5 +89,6 @@ def overridden(term: Term | None, override: Override) -> Term:
     if override.scale is not None:
         term = term._replace(scale=override.scale)
     if override.absent is not None:
-        term = term._replace(absent=frozenset(override.absent))
+        known = {value: meant for value, meant in term.special.items() if meant is not None}
+        term = term._replace(special={**known, **dict.fromkeys(override.absent)})
     return term

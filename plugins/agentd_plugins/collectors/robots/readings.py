@@ -51,13 +51,13 @@ class Series:
 class Place:
     """Where the number of a field goes."""
 
-    __slots__ = ("absent", "field", "high", "low", "scale", "series")
+    __slots__ = ("field", "high", "low", "scale", "series", "special")
 
     def __init__(self, series: Series, term: Term, field: str) -> None:
         self.series = series
         self.field = field
         self.scale = term.scale
-        self.absent = term.absent
+        self.special = term.special
         self.low, self.high = term.signal.low, term.signal.high
 
 
@@ -73,12 +73,23 @@ class Readings:
         "_robot",
         "_shape",
         "_texts",
+        "_wants",
         "budget",
         "means",
         "series",
     )
 
-    def __init__(self, robot: str, budget: int, means: Means, note: Note, grew: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        robot: str,
+        budget: int,
+        means: Means,
+        note: Note,
+        grew: Callable[[], None],
+        *,
+        wants: lists.Wants = bool,
+    ) -> None:
+        """``wants`` says of which names diagnostics are shown."""
         self.series: dict[tuple[str, tuple[str | None, ...]], Series] = {}
         """By metric and labels."""
         self.budget = budget
@@ -86,6 +97,7 @@ class Readings:
         self._grew = grew
         self._robot = robot
         self._note = note
+        self._wants = wants
         self._fields: dict[str, Place] = {}
         self._texts: dict[str, list[Series]] = {}
         self._lists: lists.Lists | None = None
@@ -112,13 +124,17 @@ class Readings:
             elif series.live > stamp or (unnumbered and series.stamp > stamp):
                 late = True
                 continue
-            if place.absent and raw in place.absent:
-                series.stamp = 0.0
-                continue
-            try:
-                value = raw * place.scale
-            except OverflowError:  # a whole number that is too large for a double
-                value = inf
+            if place.special and raw in place.special:
+                meant = place.special[raw]
+                if meant is None:
+                    series.stamp = 0.0
+                    continue
+                value = meant
+            else:
+                try:
+                    value = raw * place.scale
+                except OverflowError:  # a whole number that is too large for a double
+                    value = inf
             if not place.low <= value <= place.high:
                 # Said, and not repaired: nobody knows what was meant. Without a limit of its own it is not finite.
                 note("range", place.field)
@@ -236,7 +252,7 @@ class Readings:
     def _take_list(self, field: str, raw: list[Any], stamp: float, *, live: bool) -> None:
         """Take a list that is understood. What ends or appears in it counts, however late it comes."""
         if self._lists is None:
-            self._lists = lists.Lists()
+            self._lists = lists.Lists(self._wants)
         for name, labels, value, adds in self._lists.take(field.lower(), raw):
             series = self._series(SIGNALS[name], labels, field)
             if series is None:

@@ -32,6 +32,8 @@ class Info(msgspec.Struct):
     subprotocols: list[str]
     active_connections: int
     robots: int
+    stale: int
+    """Robots of which nothing was heard for ``stale_after``."""
 
 
 class Summary(msgspec.Struct):

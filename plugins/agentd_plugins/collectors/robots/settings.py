@@ -30,6 +30,8 @@ class RobotsConfig(Config):
     """What some robots mean by a field, where it is not what the vocabulary says: ``field``, ``robots`` (a pattern),
     and ``metric``, ``scale`` or ``absent`` (values that mean "not known"). Of several for one field
     of a robot the last one counts."""
+    diagnostics: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Which diagnostics of ROS are shown, by patterns of their names; each is a series of its robot."""
     plain_reply: Literal["none", "ack", "echo"] = "none"
     """What a client without the subprotocol gets for each frame: nothing, ``{"status": "ok"}``, or what it sent."""
     metrics_published: Literal["off", "query", "frame"] = "off"

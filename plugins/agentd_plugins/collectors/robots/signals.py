@@ -120,6 +120,7 @@ SIGNALS: Mapping[str, Signal] = {
         _flag("mission_active", "Whether a robot is on a mission."),
         _signal("C", "topic_messages_total", "Messages of a topic.", "topic", unit="messages"),
         _signal("G", "topic_age_seconds", "Time since the last message of a topic.", "topic"),
+        _signal("G", "topic_latency_seconds", "Time that the last message of a topic took.", "topic", low=0),
         _signal("G", "diagnostic_level", "0 fine, 1 warning, 2 error, 3 stale.", "name", "hardware_id", unit="level"),
         _flag("sensor_healthy", "Whether a sensor is there and well.", "sensor"),
     )

@@ -231,6 +231,8 @@ async def test_only_what_changed_is_written(lab):
         ({"name": "a_total", "kind": "gauge", "value": "x"}, "ends in _total for a counter, and only for that"),
         ({"name": "a b_total"}, "expected letters"),
         ({"name": "node_x_total"}, "neither node_"),
+        ({"name": "up", "kind": "gauge", "value": "x"}, "up is what Prometheus itself tells"),
+        ({"name": "scrape_samples_scraped", "kind": "gauge", "value": "x"}, "what Prometheus itself tells"),
         ({"name": "a", "kind": "gauge"}, "a gauge needs value"),
         ({"name": "a_total", "labels": {"le": "x"}}, "not le"),
         (

@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from agentd.config import WebSettings
 from agentd.events.envelope import check
 from agentd.options import decode
 from agentd.plugin import Clock, Context, NotDurable
@@ -205,7 +206,7 @@ async def place(looks_often):
         )
         plugin = Robots(msgspec.convert(options, RobotsConfig, dec_hook=decode), context)
         await plugin.start()
-        server = WebServer([("127.0.0.1", 0)], tokens=known)
+        server = WebServer(WebSettings(listen=["127.0.0.1:0"]), tokens=known)
         server.set_routes(plugin.routes())
         await server.start()
         async with aiohttp.ClientSession() as session:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agentd.config import WebSettings
 from agentd.plugin import Context
 from agentd.web.server import WebServer
 from agentd_plugins.collectors.robots import Robots
@@ -48,7 +49,7 @@ class Agent:
             Context(commit=commit),
         )
         await self.plugin.start()
-        self.server = WebServer([("127.0.0.1", 0)])
+        self.server = WebServer(WebSettings(listen=["127.0.0.1:0"]))
         self.server.set_routes(self.plugin.routes())
         await self.server.start()
         return self.server.bound[0][1]

@@ -11,7 +11,8 @@ from agentd.plugin import Event, NotDurable
 from agentd_plugins.collectors.robots import ledger as ledgers
 from agentd_plugins.collectors.robots.ledger import Entry, Ledger
 from agentd_plugins.collectors.robots.meaning import meaning
-from agentd_plugins.collectors.robots.robot import STREAMS, Robot, Streams, kept_of
+from agentd_plugins.collectors.robots.robot import Robot
+from agentd_plugins.collectors.robots.streams import STREAMS, Streams, kept_of
 
 
 class Link:

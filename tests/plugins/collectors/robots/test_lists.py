@@ -3,9 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentd_plugins.collectors.robots.fleet import Fleet
 from agentd_plugins.collectors.robots.lists import FIELDS, MOST, Lists
 from agentd_plugins.collectors.robots.meaning import meaning
 from agentd_plugins.collectors.robots.readings import Readings
+from agentd_plugins.collectors.robots.settings import RobotsConfig
 from agentd_plugins.collectors.robots.signals import SIGNALS
 
 
@@ -69,12 +71,63 @@ def test_an_emergency_stop_that_is_not_active_is_told():
     assert readings.series["robot_estop_active", ("REMOTE",)].value == 0.0
 
 
+def test_diagnostics():
+    """Each part of a DiagnosticArray is told at its level, by number or name; levels that there are not, and parts that
+    nobody wants, are left out. The array may be sent as it is.
+    """
+    array = [
+        {"name": "/arm", "hardware_id": "arm-1", "level": 2, "message": "hot", "values": []},
+        {"name": "/imu", "hardware_id": "", "level": 0},
+        {"name": "/gps", "level": "WARN"},
+        {"name": "/lidar", "level": "Stale"},
+        {"name": "/x", "level": 4},
+        {"name": "/y", "level": True},
+        {"name": "/z"},
+        "rubbish",
+    ]
+    found = told(Lists(), "diagnosticarray.status", array)
+    assert found == {
+        ("diagnostic_level", ("/arm", "arm-1")): (2.0, False),
+        ("diagnostic_level", ("/imu", None)): (0.0, False),
+        ("diagnostic_level", ("/gps", None)): (1.0, False),
+        ("diagnostic_level", ("/lidar", None)): (3.0, False),
+    }
+    assert [labels for _, labels in told(Lists(lambda name: name == "/gps"), "status", array)] == [("/gps", None)]
+    robot = Fleet(RobotsConfig(diagnostics=["/g*", "/arm"]), {}, lambda *_: None).robot("r")
+    robot.readings.apply({"header": {"frame_id": None}, "status": array}, 1.0, live=True)
+    assert {labels[0] for _, labels in robot.readings.series} == {"/arm", "/gps"}
+    nobody = Fleet(RobotsConfig(diagnostics=[]), {}, lambda *_: None).robot("r")
+    nobody.readings.apply({"status": array, "driving": True}, 1.0, live=True)
+    assert list(nobody.readings.series) == [("robot_driving", ())]
+
+
+def test_rows_of_numbers():
+    """Millivolts of cells and their sum, motors by their numbers, joints by their names; what is unknown is not."""
+    assert told(Lists(), "battery_status.voltages", [4100, 4000, 65535, 65535]) == {
+        ("battery_cell_voltage_volts", (None, "0")): (4.1, False),
+        ("battery_cell_voltage_volts", (None, "1")): (4.0, False),
+        ("battery_voltage_volts", (None,)): (8.1, False),
+    }
+    assert told(Lists(), "battery_status.voltages", [65535] * 10) == {}
+    assert told(Lists(), "esc_telemetry_5_to_8.temperature", [40, None]) == {
+        ("motor_temperature_celsius", ("5",)): (40.0, False)
+    }
+    ((motor, (turns, _)),) = told(Lists(), "esc_telemetry_1_to_4.rpm", [600]).items()
+    assert motor == ("motor_angular_velocity_radians_per_second", ("1",))
+    assert round(turns, 3) == 62.832
+    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    readings.apply({"JointState": {"name": ["hip", "knee"], "position": [0.5, -1], "effort": [2]}}, 5.0, live=True)
+    assert {(name, *labels): one.value for (name, labels), one in readings.series.items()} == {
+        ("robot_joint_position_radians", "hip"): 0.5,
+        ("robot_joint_position_radians", "knee"): -1.0,
+        ("robot_joint_effort_newton_meters", "hip"): 2.0,
+    }
+
+
+KEYS = ["errorType", "errorLevel", "actionId", "actionType", "actionStatus", "name", "hardware_id", "level"]
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["errorType", "errorLevel", "actionId", "actionType", "actionStatus"]), inner)
-    ),
+    st.none() | st.booleans() | st.floats() | st.integers(0, 4) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=10,
 )
 
@@ -87,7 +140,7 @@ def test_whatever_is_in_a_list(frames):
     for field, entries in frames:
         for name, labels, value, _ in lists.take(field, entries):
             assert len(labels) == len(SIGNALS[name].metric.labels) - 1
-            assert value >= 0 or name == "battery_cell_voltage_volts"
+            assert value >= 0 or name.startswith(("battery_", "joint_", "motor_"))
             assert all(label is None or (isinstance(label, str) and label) for label in labels)
 
 

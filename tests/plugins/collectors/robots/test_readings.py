@@ -66,6 +66,26 @@ def said(**metrics):
         ({"energy": {"total": 5, "pair": -1, "joules": 9}},
          {("energy_joules_total", None): 9.0, ("agentd_energy_term_value", "total"): 5.0,
           ("agentd_energy_term_value", "pair"): -1.0}),
+        ({"BatteryState": {"power_supply_status": 1}}, {("battery_charging", None): 1.0}),
+        ({"BatteryState": {"power_supply_status": 4}}, {("battery_charging", None): 0.0}),
+        ({"BatteryState": {"power_supply_status": 0}}, {}),
+        ({"BATTERY_STATUS": {"charge_state": 7}}, {("battery_charging", None): 1.0}),
+        ({"BATTERY_STATUS": {"charge_state": 3}}, {("battery_charging", None): 0.0}),
+        ({"BATTERY_INFO": {"cycle_count": 65535, "state_of_health": 93}}, {("battery_health_ratio", None): 0.93}),
+        ({"MISSION_CURRENT": {"mission_state": 3}}, {("mission_active",): 1.0}),
+        ({"MISSION_CURRENT": {"mission_state": 5}}, {("mission_active",): 0.0}),
+        ({"ONBOARD_COMPUTER_STATUS": {"ram_usage": 2, "temperature_board": 127}},
+         {("memory_used_bytes",): 2.0 * 1024**2}),
+        ({"LOCAL_POSITION_NED": {"x": 3}}, {("position_meters", "x", "local_ned"): 3.0}),
+        ({"network": {"wlan0": {"rssi_dbm": -61}}}, {("link_rssi_dbm", "wlan0"): -61.0}),
+        ({"topics": {"/scan": {"age_ms": 40, "latency_ms": 12, "messages": 9}}},
+         {("topic_age_seconds", "/scan"): 0.04, ("topic_latency_seconds", "/scan"): 0.012,
+          ("topic_messages_total", "/scan"): 9.0}),
+        ({"topics": {"/scan": {"latency": 0.25}}}, {("topic_latency_seconds", "/scan"): 0.25}),
+        ({"clock": {"synchronized": True}}, {("clock_synchronized",): 1.0}),
+        ({"NTPSynchronized": False}, {("clock_synchronized",): 0.0}),
+        ({"diagnostics": [{"name": "/arm/motor", "hardware_id": "m-7", "level": 2}, {"name": "imu", "level": "OK"}]},
+         {("diagnostic_level", "/arm/motor", "m-7"): 2.0, ("diagnostic_level", "imu", None): 0.0}),
         ({"foo_total": 1, "up": 2}, {("custom_value", "foo_total"): 1.0, ("custom_value", "up"): 2.0}),
         ({"cpu_usage": None, "name": "Anna", "list": [1]}, {}),
         ({"CPU_Usage": 50}, {("cpu_utilization_ratio",): 0.5}),
@@ -79,7 +99,7 @@ def test_what_robots_say_and_what_it_is_called_here(metrics, wanted):
 
 def test_every_saying_has_its_metric_and_as_many_labels():
     """The table names metrics that there are, and gives each open part of a field one label."""
-    for name, labels, _scale, _absent, fields in SAYINGS:
+    for name, labels, _scale, _meant, fields in SAYINGS:
         assert name in SIGNALS
         for field in fields.split():
             assert field.count("*") == list(labels).count("*"), field
