@@ -55,8 +55,8 @@ clean: ## Remove all that was made here.
 
 # Servers that tests and benchmarks start themselves. Where they cannot be installed, those tests are skipped.
 servers:
-	@type prometheus promtool prometheus-node-exporter dbus-daemon redis-server mosquitto nats-server openssl strace &>/dev/null \
-	  || .ci/apt-install prometheus prometheus-node-exporter dbus-daemon redis-server mosquitto nats-server openssl strace || true
+	@type prometheus promtool prometheus-node-exporter dbus-daemon redis-server mosquitto nats-server openssl strace faketime &>/dev/null \
+	  || .ci/apt-install prometheus prometheus-node-exporter dbus-daemon redis-server mosquitto nats-server openssl strace faketime || true
 
 $(VENV)/ready: pyproject.toml
 	@type $(BASE_PYTHON) >/dev/null

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agentd.memory import Pressure
@@ -20,6 +21,7 @@ class Outlet:
         self._rules = rules
         self._layout: Layout | None = None
         self._renderers: dict[tuple[Format, tuple[tuple[str, str], ...]], Renderer] = {}
+        self._compressing = ThreadPoolExecutor(1, "compress")
 
     def shed(self, pressure: Pressure) -> None:
         """Forget the prefixes of what was rendered, which the next rendering learns again."""
@@ -52,5 +54,5 @@ class Outlet:
             return body
         if len(body) <= GZIP_INLINE:
             return compress(body)
-        # Not by the workers of the collectors, in which all threads may hang.
-        return await asyncio.to_thread(compress, body)
+        # Not by the workers of the collectors, nor by the loop's own, which looks names up: all their threads may hang.
+        return await asyncio.get_running_loop().run_in_executor(self._compressing, compress, body)

@@ -54,6 +54,19 @@ async def test_large_bodies_are_compressed_elsewhere(outlet, monkeypatch):
     assert [each == threading.get_ident() for each in where] == [True, False]
 
 
+async def test_names_that_nobody_answers_for_hold_up_no_scrape(outlet):
+    """A large exposition is compressed though all threads in which the loop looks names up are taken."""
+    ended = threading.Event()
+    hanging = [asyncio.create_task(asyncio.to_thread(ended.wait)) for _ in range(64)]
+    large = Snapshot((Family.gauge("a", "", {(f"{n}" * 9,): 1 / 3 for n in range(9999)}, ("l",)),), 0.0)
+    try:
+        compressed = await asyncio.wait_for(outlet.render(large, gzip=True), 60)
+    finally:
+        ended.set()
+        await asyncio.gather(*hanging)
+    assert gzip.decompress(compressed) == await outlet.render(large)
+
+
 async def test_renderings_at_once_do_not_disturb_each_other(outlet):
     """Two scrapes that meet get what each of them asked for."""
     snapshots = [
