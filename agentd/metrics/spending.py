@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LONG = 0.1
 """Seconds on the event loop at a stretch from which on a plugin has held up everything else."""
 
+WORTH_A_LINE = 0.5
+"""Seconds from which on the log names it. On a machine that has much else to do, less is often not the plugin's fault."""
+
 SAID_EVERY = 300.0
 """Seconds between two lines in the log about one plugin that does."""
 
@@ -95,7 +98,7 @@ class Spending:
         if seconds >= LONG:
             self._blocked[key] = self._blocked.get(key, 0.0) + seconds
             now = self._clock()
-            if now - self._said.get(key, -SAID_EVERY) >= SAID_EVERY:
+            if seconds >= WORTH_A_LINE and now - self._said.get(key, -SAID_EVERY) >= SAID_EVERY:
                 self._said[key] = now
                 log.warning("%s held up everything else for %.2f s: it should wait in a thread", key, seconds)
 
