@@ -55,13 +55,13 @@ class Agent:
 
     def __init__(self, settings: Settings, registry: Registry, load: Load | None = None, refused: str = "") -> None:
         """``load`` reads the configuration anew; ``refused``: see ``Reloader``."""
-        self._configured = Reloader(settings, registry, load, refused)
+        self._workers = Workers()
+        self._configured = Reloader(settings, registry, load, refused, in_worker=self._workers.run)
         self.state_directory = directories.state_directory()
         self.ready = False
         self._started_at = time.time()
         self._clock = Clock()
         self._hosts: dict[HostPaths, Host] = {}
-        self._workers = Workers()
         self._self = SelfMetrics()
         self._spending = Spending()
         self._gatherer = Gatherer()

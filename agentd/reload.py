@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from agentd import directories, logs, systemd
 from agentd.changes import Changes, compare
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 Load = Callable[[Registry | None], tuple[Settings, Registry]]
 """Reads the configuration: given the plugins that were known before -> settings, and the plugins that there are."""
 
+InWorker = Callable[..., Awaitable[Any]]
+"""Calls a function in a thread that does not wait for others, names that nobody answers for say."""
+
 
 class ReloadError(Exception):
     """A configuration that the agent cannot go over to; it goes on as it was. The text has a line for each problem."""
@@ -28,7 +32,9 @@ class ReloadError(Exception):
 class Reloader:
     """What is configured now, and the way to what is to be."""
 
-    def __init__(self, settings: Settings, registry: Registry, load: Load | None, refused: str = "") -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, load: Load | None, refused: str = "", *, in_worker: InWorker
+    ) -> None:
         """``load`` reads the configuration anew, in a thread of its own; without it, there is no reload. ``refused``
         says why an earlier configuration is used in the place of that in the files.
         """
@@ -39,6 +45,7 @@ class Reloader:
         self.degraded = bool(refused)
         """Whether the agent was started with an earlier configuration than that in the files."""
         self._load = load
+        self._in_worker = in_worker
         self._lock = asyncio.Lock()
 
     async def changes(self) -> Changes:
@@ -81,7 +88,7 @@ class Reloader:
         """Keep this configuration for a start at which that of the files cannot be used."""
         if self._load is not None and self.settings.document.files and not self.degraded:
             try:
-                await asyncio.to_thread(keep, self.settings.document, directories.configuration_file())
+                await self._in_worker(keep, self.settings.document, directories.configuration_file())
             except OSError as error:
                 log.warning("the configuration cannot be kept for a start at which it has errors: %s", error)
 
@@ -93,7 +100,7 @@ class Reloader:
         if self._load is None:
             raise ReloadError("this agent was given its configuration; there is none to be read again")
         try:
-            settings, registry = await asyncio.to_thread(self._load, self.registry)
+            settings, registry = await self._in_worker(self._load, self.registry)
         except ConfigError as error:
             raise ReloadError("\n".join(map(str, error.problems))) from error
         known = self.registry.broken_files

@@ -24,7 +24,7 @@ LONG = 0.1
 """Seconds on the event loop at a stretch from which on a plugin has held up everything else."""
 
 WORTH_A_LINE = 0.5
-"""Seconds from which on the log names it. On a machine that has much else to do, less is often not the plugin's fault."""
+"""Seconds from which on the log names it. On a busy machine less is often not the plugin's fault."""
 
 SAID_EVERY = 300.0
 """Seconds between two lines in the log about one plugin that does."""
