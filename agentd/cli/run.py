@@ -44,8 +44,6 @@ def command(config_file: str | None, *, fall_back: bool, **options: object) -> N
 
     Ends with status 78 where the configuration has errors, and with 1 where a port is taken.
     """
-    with contextlib.suppress(RuntimeError, OSError):  # where standard error is closed
-        faulthandler.enable()  # what was being run is told when the watchdog of systemd aborts, or a library crashes
     settings, registry, refused = usable(config_file, options) if fall_back else (*load(config_file, options), "")
     from agentd.daemon import Agent, StateDirectoryError
     from agentd.store.database import StoreBusyError
