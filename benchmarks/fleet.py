@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,11 @@ METRICS = {
 """Ten metrics, as a robot would tell them."""
 
 
-def connect(port: int, path: str, protocol: str = "") -> socket.socket:
+def connect(port: int, path: str, protocol: str = "", tls: ssl.SSLContext | None = None) -> socket.socket:
     """Return a socket after the upgrade (RFC 6455, section 4.1)."""
     robot = socket.create_connection(("127.0.0.1", port), timeout=30)
+    if tls is not None:
+        robot = tls.wrap_socket(robot, server_hostname="127.0.0.1")
     robot.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: Upgrade", "Upgrade: websocket"]

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -26,6 +27,10 @@ _REASONS = {
     "CA_MD_TOO_WEAK": "the certificate is signed in a way that is not safe any more",
 }
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+BUFFER = 8 << 10
+"""Bytes of the buffer into which asyncio reads of each TLS connection. Its own would have 256 KiB, four times what a
+connected robot takes in all."""
 
 
 class TlsError(Exception):
@@ -67,6 +72,8 @@ class Certificates:
 
     def take(self, loaded: Loaded | None) -> None:
         """Use certificates from the next connection on."""
+        if loaded is not None:
+            SSLProtocol.max_size = BUFFER  # asyncio has no other way to say so
         self.loaded, self.error = loaded, ""
 
     def look(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import ssl
 import subprocess
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentd.config import CIPHER_SUITES, Listener, Tls, WebSettings
 from agentd.routes import Route
-from agentd.web import connections, handshake, server
+from agentd.web import connections, handshake, server, tls
 from agentd.web.server import ListenError, WebServer
 from agentd.web.tls import Certificates, TlsError, is_allowed, load, not_after
 
@@ -182,6 +183,21 @@ async def test_client_certificates(serve, authority, certificate, tmp_path_facto
     assert verdicts[required] == [True, False, False, True]
     assert verdicts[given] == [False, False, False, True]
     assert verdicts[named] == [True, False, True, True]
+
+
+async def test_what_is_larger_than_the_buffer_arrives_whole(serve, authority, certificate):
+    """A body of many times the buffer of a connection comes as it was sent, and its answer, too."""
+    made = await serve(options(certificate))
+    body = random.Random(1).randbytes(50 * tls.BUFFER)
+
+    async def echo(request, _principal):
+        return web.Response(body=await request.read())
+
+    made.set_routes([Route("POST", "/", echo, None)])
+    reader, writer = await asyncio.open_connection(*made.bound[0], ssl=client(authority), server_hostname="localhost")
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert (await asyncio.wait_for(reader.read(), 60)).partition(b"\r\n\r\n")[2] == body
+    writer.close()
 
 
 @pytest.mark.parametrize("link", [False, True])

@@ -239,6 +239,7 @@ async def test_a_disk_that_refuses_for_a_while(lab, store, monkeypatch):
     collector = await lab.start(Missions, job_every=Duration(0.1))
     store.add(*["completed"] * 10)
     await lab.until(lambda: total(lab, collector) == 10)
+    await lab.until(lambda: collector.state.get("status/completed") == 10)  # written down, too
     writer, refused = lab.flow.journal._writer, [True]
     write = writer._write
 
