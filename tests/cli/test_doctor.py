@@ -235,3 +235,17 @@ def test_with_an_agent(command, start_agent):
     shown = command("doctor", environment={**environment, "COLUMNS": "80"})
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert sys.version.split()[0] in shown.stdout
+
+
+def test_files_of_tables_and_listeners(command, tmp_path, free_port):
+    """A key of TLS is looked at as well, and addresses that are written as tables."""
+    (tmp_path / "key.pem").write_text("no key\n")
+    (tmp_path / "key.pem").chmod(0o644)
+    config = tmp_path / "agentd.toml"
+    tls = f"tls = {{ cert_file = '{tmp_path}/none.pem', key_file = '{tmp_path}/key.pem' }}"
+    config.write_text(f"[web]\nlisten = [{{ address = '127.0.0.1:{free_port}' }}]\n{tls}\n")
+    _, found = doctor(command, "--config", str(config))
+    texts = [each["text"] for each in found]
+    assert any(text.startswith("web.tls.key_file: everybody may read") for text in texts)
+    assert any(text.startswith("web.tls.cert_file: ") and "no such file" in text for text in texts)
+    assert f"127.0.0.1:{free_port} is free" in texts

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import msgspec
 import tomli
 
-from agentd.config import ConfigError, Document, resolve
+from agentd.config import Document, core
+from agentd.config.convert import to_struct
 from agentd.config.settings import SECTIONS
 from agentd.config.spelling import toml
 from agentd.config.wording import arms, bare, element, entry, example, is_struct, mentions_secret
@@ -43,7 +44,7 @@ def planted(type_):
         elif (item := element(arm)) is not None:
             yield from ((text, [value]) for text, value in planted(item))
         elif (item := entry(arm)) is not None:
-            yield from ((text, {"X-Canary": value}) for text, value in planted(item))
+            yield from ((text, {f"X-{canary()[:8]}": value}) for text, value in planted(item))
         elif is_struct(arm):
             yield from of_struct(inner)
 
@@ -53,7 +54,21 @@ def of_struct(type_):
     for field in msgspec.structs.fields(type_):
         if mentions_secret(field.type):
             for text, value in planted(field.type):
-                yield text, {**required(type_), field.encode_name: value}
+                yield text, complete(type_, {**required(type_), field.encode_name: value})
+
+
+def complete(type_, values):
+    """Return options with one more where they need it: a password may need a user, and a token's past its present."""
+    others = [field for field in msgspec.structs.fields(type_) if field.encode_name not in values]
+    tried = [values, *({**values, field.encode_name: given(field)} for field in others)]
+    return next((each for each in tried if accepted(type_, each)), values)
+
+
+def accepted(type_, values):
+    """Say whether a struct takes these options."""
+    problems = []
+    to_struct(type_, values, (), Document(), problems)
+    return not problems
 
 
 def required(type_):
@@ -62,7 +77,9 @@ def required(type_):
 
 
 def given(field):
-    """Return an example of an option."""
+    """Return an example of an option; a secret's would be a file that is not there."""
+    if Secret in map(bare, arms(field.type)):
+        return canary()
     return tomli.loads(f"x = {example(field.type)}")["x"]
 
 
@@ -72,20 +89,25 @@ def sections(registry, ports):
     URLs lead to ``ports``, by their schemes, and where there is none, to where nobody listens.
     """
     for name, type_ in SECTIONS.items():
-        for number, (text, values) in enumerate(of_struct(type_)):
-            yield Planted(text, (name,), renamed(values, f"canary-{number}"))
+        for text, values in of_struct(type_):
+            yield Planted(*shaped(text, name, values))
     for kind in KINDS:
         for name in registry.names(kind):
             type_ = registry.plugin_class(kind, name).config_type
             for number, (text, values) in enumerate(of_struct(type_)):
                 base = {**values, **FURTHER.get((kind, name), {}), **urls(type_, values, ports), "plugin": name}
                 path = (kind, name if kind == "collectors" else f"{name}-{number}")
-                yield Planted(text, path, accepted(type_, base, path, registry))
+                yield Planted(text, path, base)
 
 
-def renamed(values, name):
-    """Return a table of the core in which the entry of a table of tables has a name of its own."""
-    return {key: {name: value["X-Canary"]} if "X-Canary" in value else value for key, value in values.items()}
+def shaped(text, name, values):
+    """Return a canary, the path and the options of a section of the core, the canary in a form that it accepts."""
+    for form in (text, f"$2b$10${text[:53]}"):  # the second as hashes of passwords are written
+        tried = tomli.loads(f"x = {toml(values).replace(toml(text), toml(form))}")["x"]
+        problems = core(Document({name: tried})).problems
+        if not problems:
+            return form, (name,), tried
+    raise AssertionError(f"no way was found to set {name}: {problems}")
 
 
 def urls(type_, values, ports):
@@ -99,30 +121,23 @@ def urls(type_, values, ports):
     return found
 
 
-def accepted(type_, values, path, registry):
-    """Return the options, with one more where they need it: a password without a user may be none."""
-    others = [field for field in msgspec.structs.fields(type_) if field.encode_name not in values]
-    for more in ({}, *({field.encode_name: given(field)} for field in others)):
-        document = Document({path[0]: {path[1]: values | more}})
-        try:
-            resolve(document, registry)
-        except ConfigError as error:
-            said = error
-        else:
-            return values | more
-    raise AssertionError(f"{'.'.join(path)}: no way was found to set {sorted(values)}: {said}")
-
-
 def configuration(found, refer):
     """Return canaries as a configuration; ``refer`` makes of a canary what stands in its place, in TOML."""
     tables = {}
     for one in found:
-        table = tables.setdefault(one.path, {})
-        for key, value in one.values.items():
-            table[key] = {**table.get(key, {}), **value} if isinstance(value, dict) else value
+        merge(tables.setdefault(one.path, {}), one.values)
     text = ""
     for path, table in tables.items():
         text += f"[{'.'.join(path)}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in table.items())
     for one in found:
         text = text.replace(toml(one.canary), refer(one.canary))
     return text
+
+
+def merge(table, more):
+    """Put options into a table, and those of tables inside into these."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            merge(table.setdefault(key, {}), value)
+        else:
+            table[key] = value

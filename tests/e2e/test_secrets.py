@@ -19,7 +19,7 @@ from agentd.discovery import KINDS
 from agentd.options import Url
 from agentd.registry import Registry
 
-from .canaries import arms, bare, canary, configuration, given, sections
+from .canaries import Planted, arms, bare, canary, configuration, given, sections
 from .refusing import Refusing
 
 WINDOW = 12
@@ -54,7 +54,11 @@ class Trial:
         self.texts = {}
         self.canaries = {}
         self.servers = Refusing()
+        self.tokens = folder / "tokens.toml"
+        filed = canary()
+        self.tokens.write_text(f'[filed]\ntoken = "{filed}"\n')
         self.planted = list(sections(Registry(), self.servers.ports))
+        self.planted.append(Planted(filed, ("web",), {"tokens_file": str(self.tokens)}))
         for number, one in enumerate(self.planted):
             self.canaries[f"{'.'.join(one.path)} {sorted(one.values)} ({form}, {number})"] = one.canary
         environment = {f"CANARY_{number}": one.canary for number, one in enumerate(self.planted)}
@@ -171,6 +175,7 @@ def test_no_secret_is_ever_put_out(trial):
     assert trial.run("check", *config).returncode == 0
     assert trial.run("check", "--probe", *config).returncode == 1
     broken = break_it(trial)
+    agent.until(lambda: "characters" in trial.status()["tokens_error"])
     assert trial.run("check", *config).returncode == 1
     assert trial.run("reload").returncode == 1
     trial.run("config", "show", *config)
@@ -219,6 +224,8 @@ def break_it(trial):
         found[f"a wrong value of {name}.{key} ({number})"] = text = canary()
         lines.append(f"[{kind}.wrong-{number}]\nplugin='{name}'\n{key}={value.format(text)}\n")
     trial.file.write_text(trial.file.read_text() + "".join(lines))
+    found["a wrong token in the file of tokens"] = text = canary()
+    trial.tokens.write_text(f'[filed]\ntoken = "ü {text}"\n')
     return found
 
 

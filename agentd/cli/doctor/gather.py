@@ -143,11 +143,14 @@ def _named_files(settings: Settings) -> Iterator[File]:
     """Yield the files that options name whose own names end in ``_file``."""
     structs: list[tuple[str, msgspec.Struct | None]] = [("web", settings.web)]
     structs += [(one.key, one.config) for one in settings.instances]
-    for key, struct in structs:
+    while structs:
+        key, struct = structs.pop(0)
         for name in () if struct is None else struct.__struct_fields__:
-            path = getattr(struct, name)
-            if name.endswith("_file") and isinstance(path, str):
-                yield _file(f"{key}.{name}", path, confidential=name in CONFIDENTIAL)
+            value = getattr(struct, name)
+            if name.endswith("_file") and isinstance(value, str):
+                yield _file(f"{key}.{name}", value, confidential=name in CONFIDENTIAL)
+            elif isinstance(value, msgspec.Struct):
+                structs.append((f"{key}.{name}", value))
 
 
 def _plain_secrets(settings: Settings) -> dict[str, str]:
@@ -202,8 +205,8 @@ def _disk(folder: Path, settings: Settings | None) -> Disk | None:
 
 def _addresses(settings: Settings | None, status: Status | None) -> Iterator[Address]:
     held = {parse_address(text)[1] for text in status.listen} if status is not None else set()
-    for listener in settings.web.listen if settings is not None else ():
-        text = listener if isinstance(listener, str) else listener.address
+    for listener in settings.web.listeners() if settings is not None else ():
+        text = listener.address
         host, port = parse_address(text)
         if port in held or (port == 0 and held):
             yield Address(text, port, held=True)
