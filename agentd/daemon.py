@@ -219,7 +219,7 @@ class Agent:
         self._web.set_routes(self._routes(runnings))
         self._gatherer.sources = [
             self._about_agent,
-            self._web.families,
+            *self._web.sources,
             self._spending.families,
             self._memory.families,
             EventMetrics(self._flow).families,

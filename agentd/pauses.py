@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-LONGEST = 0.005
+LONGEST = 0.003
 """Seconds that a collection may take before what it kept is set aside."""
 
-THRESHOLDS = (20_000, 5, 20)
+THRESHOLDS = (5_000, 3, 20)
 """New objects until the youngest generation is looked at, and how often each until the next (gc.set_threshold). A
 scrape makes some thousand objects and drops them all, which is no reason to look for cycles."""
 

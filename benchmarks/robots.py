@@ -38,6 +38,7 @@ CONFIGURATION = """
 rate_limit = 1000
 connects_per_second = 10000
 data_received_every = "0s"
+ping_every = "1h"  # these robots do not answer
 """
 
 PAUSES = '''
@@ -151,12 +152,13 @@ def fleet() -> None:
             prepare=lambda _: Path(plugins, "pauses.py").write_text(PAUSES),
         ) as server,
     ):
+        time.sleep(1)  # until it has begun, and set aside what it began with
         server.scrape()
         before = server.resident()
         robots = [connect(server.port, f"/api/telemetry/ws/robot-{n:05}") for n in range(FLEET)]
         told(server, robots, 0)
-        pauses = [longest_pause(server)]
         memory = (server.resident() - before) * 1024 / FLEET
+        pauses = [longest_pause(server)]
         ours, waits = [], []
         for turn in range(1, ROUNDS + 2):
             told(server, robots, turn)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -167,9 +167,10 @@ class WebServer:
                 if not self._principals.holds(shown):
                     transport.abort()
 
-    def families(self) -> Frame:
-        """Return what is told about tokens and certificates."""
-        return Frame.of([*self._tokens.families(), *self._certificates.families()])
+    @property
+    def sources(self) -> Sequence[Callable[[], Frame]]:
+        """What tells about tokens and certificates."""
+        return self._tokens.families, self._certificates.families
 
     @property
     def _open(self) -> list[Listening]:

@@ -470,3 +470,10 @@ async def test_stop_ends_open_connections(serve, connect, monkeypatch):
     await asyncio.wait_for(server.stop(), 20)
     assert await closed(idle)
     assert await closed(waiting)
+
+
+def test_what_is_told_has_one_layout():
+    """Renderings and unions are remembered by it: a new one at each scrape would cost half as much again."""
+    server = WebServer()
+    first = [source().layout for source in server.sources]
+    assert all(source().layout is layout for source, layout in zip(server.sources, first, strict=True))
