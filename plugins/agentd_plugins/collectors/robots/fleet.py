@@ -96,9 +96,11 @@ class Fleet:
 
     def forget(self, name: str) -> bool:
         """Forget a robot; say whether it was known."""
-        known = self._robots.pop(name, None) is not None
+        robot = self._robots.pop(name, None)
+        if robot is not None:
+            robot.readings.end()
         self._version += 1  # last: a worker that sees this must not find the robot any more
-        return known
+        return robot is not None
 
     def forget_silent(self, now: float) -> list[str]:
         """Forget robots that have said nothing for too long, and are not expected; return their names."""

@@ -61,6 +61,10 @@ class Place:
         self.low, self.high = term.signal.low, term.signal.high
 
 
+def _nothing(_rule: str, _field: str) -> None:
+    """Note nothing."""
+
+
 class Readings:
     """The last values of a robot."""
 
@@ -103,6 +107,12 @@ class Readings:
         self._lists: lists.Lists | None = None
         self._shape: list[str] = []
         self._places: list[Place] = []
+
+    def end(self) -> None:
+        """Note nothing any more. A robot that is forgotten goes at once by this: it would refer to itself otherwise, and
+        wait for the garbage collector, which does not look at what is old.
+        """
+        self._note = _nothing
 
     def apply(self, metrics: Mapping[str, Any], stamp: float, *, live: bool, numbered: bool = True) -> bool:
         """Take over what a frame says, measured at a moment; return whether any of it was too late.

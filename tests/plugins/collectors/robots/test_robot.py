@@ -1,5 +1,7 @@
 """What the agent itself knows of a robot, and which robots there are."""
 
+import gc
+
 import pytest
 
 from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
@@ -146,3 +148,21 @@ def test_options_that_mean_nothing_are_refused(options, error):
     """A metric that there is not, and a pattern where a field is wanted, are errors of the configuration."""
     with pytest.raises(ValueError, match=error.replace("*", r"\*")):
         RobotsConfig(**options)
+
+
+def test_one_that_is_forgotten_goes_at_once():
+    """A robot that is forgotten does not wait for the garbage collector, which does not look at what is old."""
+
+    def robots():
+        return sum(type(each) is Robot for each in gc.get_objects())
+
+    before = robots()
+    fleet = Fleet(RobotsConfig(), {}, lambda *_: None)
+    gc.disable()
+    try:
+        fleet.robot("r").readings.apply({"battery_level": 80, "what": 1.0, "text": "x"}, 1.0, live=True)
+        assert robots() == before + 1
+        assert fleet.forget("r")
+        assert robots() == before
+    finally:
+        gc.enable()
