@@ -109,8 +109,8 @@ class Readings:
         self._places: list[Place] = []
 
     def end(self) -> None:
-        """Note nothing any more. A robot that is forgotten goes at once by this: it would refer to itself otherwise, and
-        wait for the garbage collector, which does not look at what is old.
+        """Note nothing any more. A robot that is forgotten goes at once by this: it would refer to itself otherwise,
+        and wait for the garbage collector, which does not look at what is old.
         """
         self._note = _nothing
 
