@@ -1,6 +1,7 @@
 """The plugin instances of an agent while it runs: begun, exchanged one for another, paused, and tried again."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -111,7 +112,7 @@ class Roster:
                 await last()
             except BaseException:
                 self._show(self.runnings)
-                await self._end(begun)
+                await self._stop(begun)
                 await self._bring_back(stopped)
                 raise
             self._registry = registry
@@ -180,12 +181,17 @@ class Roster:
         await asyncio.gather(*(slot.first() for slot in slots if slot.interval is not None))
 
     async def _end(self, gone: Sequence[Running]) -> None:
+        """Stop what ran, deliveries and attempts to start included."""
         for running in gone:
             if timer := self._timers.pop(running.instance.key, None):
                 timer.cancel()
+        await self._stop(gone, [each.instance.key for each in gone if each.instance.kind == "sinks"])
+
+    async def _stop(self, gone: Sequence[Running], sinks: Iterable[str] = ()) -> None:
+        """Stop plugins, and deliveries to some sinks: one that was only built has none, but its name may have one."""
         await asyncio.gather(*map(instances.leave, gone))
         await asyncio.gather(*(running.slot.stop() for running in gone if running.slot is not None))
-        await self._flow.retire([each.instance.key for each in gone if each.instance.kind == "sinks"])
+        await self._flow.retire(sinks)
         await asyncio.gather(*(instances.stop(each) for each in gone if each.instance.kind != "sinks"))
 
     async def _exchange(self, runnings: list[Running], stopped: Iterable[Running] = ()) -> None:
@@ -244,7 +250,11 @@ class Roster:
             self._timers[key] = loop.call_later(wait, lambda: self._spawn(self.resume(key)))
 
     def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+        async def done() -> None:
+            with contextlib.suppress(KeyError):  # it has been removed meanwhile
+                await work
+
+        task = asyncio.get_running_loop().create_task(done())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

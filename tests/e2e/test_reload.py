@@ -274,6 +274,18 @@ def test_events_go_on_in_order_whatever_changes_of_their_sink(steered, tmp_path)
     assert written() == list(range(emitted))
 
 
+def test_a_mistake_leaves_a_changed_sink_as_it_is(steered, tmp_path):
+    """Where a reload is refused, a sink that it would have changed goes on, with its place and its options."""
+    agent = steered(f"\n[sinks.file]\npath = '{tmp_path}/out0.jsonl'{TWO}", {"counting": SIDE_BY_SIDE})
+    agent.edit("out0", "out1")
+    agent.edit("start = 1000", "fail = true")
+    assert agent.reload()[0] == 409
+    body = json.dumps({"type": "after", "id": "behind-the-refusal"}).encode()
+    assert agent.server.get("/api/v1/events", method="POST", body=body).status == 201
+    agent.server.until(lambda: "behind-the-refusal" in (tmp_path / "out0.jsonl").read_text())
+    assert not (tmp_path / "out1.jsonl").exists()
+
+
 def test_no_scrape_misses_anything_while_it_reloads(steered):
     """Every scrape has every series: of those that stay, of those that change, and of those with a schedule."""
     agent = steered(TWO + "interval = '1h'", {"counting": SIDE_BY_SIDE})
