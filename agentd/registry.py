@@ -17,7 +17,8 @@ from agentd.errors import described
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
-from agentd.plugin import Collector, Event, Exporter, Plugin, Sink, declared_metrics
+from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
+from agentd.plugin.declared import declared_metrics
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
 from agentd.metrics.family import Metric
 from agentd.metrics.units import unit
-from agentd.plugin import declared_metrics
+from agentd.plugin.declared import declared_metrics
 from agentd.registry import Registry
 from agentd_plugins.collectors.robots import lists, signals, vocabulary
 

@@ -18,9 +18,9 @@ from agentd.plugin import (
     Secret,
     Snapshot,
     counter,
-    declared_metrics,
     gauge,
 )
+from agentd.plugin.declared import declared_metrics
 
 
 class Options(Config):

@@ -11,7 +11,8 @@ from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.selfmetrics import declared
 from agentd.metrics.spending import Spending
-from agentd.plugin import Plugin, declared_metrics
+from agentd.plugin import Plugin
+from agentd.plugin.declared import declared_metrics
 from agentd.registry import PluginError, Registry
 from agentd.web.tls import Certificates
 from agentd.web.tokens import Tokens

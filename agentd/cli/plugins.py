@@ -10,7 +10,8 @@ from agentd.cli.client import ask
 from agentd.cli.loading import load
 from agentd.config import Settings, suggest
 from agentd.discovery import KINDS
-from agentd.plugin import Plugin, declared_metrics
+from agentd.plugin import Plugin
+from agentd.plugin.declared import declared_metrics
 from agentd.registry import PluginError, Registry
 
 

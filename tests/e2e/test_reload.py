@@ -267,7 +267,7 @@ def test_events_go_on_in_order_whatever_changes_of_their_sink(steered, tmp_path)
     thread.join()
 
     def written():
-        lines = [line for n in range(6) for line in (tmp_path / f"out{n}.jsonl").read_text().splitlines()]
+        lines = [line for n in range(6) for line in (tmp_path / f"out{n}.jsonl").read_bytes().split(b"\n")[:-1]]
         return list(dict.fromkeys(json.loads(line)["payload"]["n"] for line in lines))  # what is cut off is repeated
 
     agent.server.until(lambda: len(written()) >= emitted)

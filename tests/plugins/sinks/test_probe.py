@@ -10,7 +10,8 @@ import pytest
 import redis
 from aiohttp import web
 
-from agentd.plugin import CANNOT_BE_TRIED, Collector, Context, Secret, Sink, Url
+from agentd.plugin import Collector, Context, Secret, Sink, Url
+from agentd.plugin.base import CANNOT_BE_TRIED
 from agentd.registry import Registry
 
 PASSWORD = "correct-horse-battery"
