@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any
 
 from agentd.plugin import Family, Frame, Histogram, Layout, Metric, gauge
+from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.meaning import Term, meaning, overridden
-from agentd_plugins.collectors.robots.readings import Means, Series
+from agentd_plugins.collectors.robots.readings import Series
 from agentd_plugins.collectors.robots.robot import OWN, Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 from agentd_plugins.collectors.robots.signals import CUSTOM, ENERGY, ROBOT, SIGNALS, Signal
@@ -40,6 +41,7 @@ class Fleet:
         self._most: int = config.max_robots
         self._state = state
         self._robots: dict[str, Robot] = {}
+        self._lexicons: dict[tuple[bool, ...], Lexicon] = {}
         self._version = 0
         self._shown: tuple[int, list[Series]] = (-1, [])
         self._fresh: list[bool] = []
@@ -73,8 +75,8 @@ class Fleet:
                 raise TooManyRobots(f"{len(self._robots)} robots are known, as many as {self.allowing} allows")
             kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
             streams = kept.streams if kept is not None else {}
-            budget, means = self._config.max_robot_series, self._means(name)
-            robot = Robot(name, budget, means, streams, grew=self._grew, warn=self._warn, wants=self._wants)
+            budget, lexicon = self._config.max_robot_series, self._lexicon(name)
+            robot = Robot(name, budget, lexicon, streams, grew=self._grew, warn=self._warn, wants=self._wants)
             self._robots[name] = robot
             robot.own("up")
             self._version += 1
@@ -184,16 +186,18 @@ class Fleet:
                 states[robot.id, name] = 2.0 if live else 1.0 if stamp > 0 else 0.0
         return states
 
-    def _means(self, robot: str) -> Means:
-        mine = {o.field.lower(): o for o in self._config.overrides if fnmatch.fnmatchcase(robot, o.robots)}
-        if not mine:
-            return meaning
+    def _lexicon(self, robot: str) -> Lexicon:
+        """Return what fields mean to a robot: the same for all to which the same overrides apply."""
+        applies = tuple(fnmatch.fnmatchcase(robot, override.robots) for override in self._config.overrides)
+        if applies not in self._lexicons:
+            mine = {o.field.lower(): o for o, does in zip(self._config.overrides, applies, strict=True) if does}
 
-        def means(field: str) -> Term | None:
-            override = mine.get(field.lower())
-            return meaning(field) if override is None else overridden(meaning(field), override)
+            def means(field: str) -> Term | None:
+                override = mine.get(field.lower())
+                return meaning(field) if override is None else overridden(meaning(field), override)
 
-        return means
+            self._lexicons[applies] = Lexicon(means)
+        return self._lexicons[applies]
 
     def _grew(self) -> None:
         self._version += 1

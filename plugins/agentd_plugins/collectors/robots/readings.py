@@ -1,7 +1,7 @@
 """What one robot has told last: from the fields of its frames to series, in the order of the vocabulary.
 
-A robot sends the same fields again and again. So what each field means is looked up once, and a frame that has the
-fields of the one before (its *shape*) is only a row of numbers to put in their places.
+A robot sends the same fields again and again. So a frame that has the fields of the one before (its *shape*) is only a
+row of numbers, each for the series that it had before.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ from math import inf, isfinite
 from typing import Any
 
 from agentd_plugins.collectors.robots import lists
-from agentd_plugins.collectors.robots.meaning import Term
-from agentd_plugins.collectors.robots.signals import CUSTOM, SIGNALS, Signal
+from agentd_plugins.collectors.robots.lexicon import EMPTY, Lexicon, Sense
+from agentd_plugins.collectors.robots.signals import SIGNALS, Signal
 from agentd_plugins.collectors.robots.vocabulary import NO_STOP, STOPS, TEXTS
 
 DEEPEST = 8
@@ -24,7 +24,6 @@ STATES = 16
 
 _PLAIN = frozenset({int, float, bool})
 
-Means = Callable[[str], Term | None]
 Note = Callable[[str, str], None]
 """Told of a field that is left out or suspect: the reason in a word, and the field."""
 
@@ -48,19 +47,6 @@ class Series:
         """When a live frame told it last: what is older, and comes later, is history."""
 
 
-class Place:
-    """Where the number of a field goes."""
-
-    __slots__ = ("field", "high", "low", "scale", "series", "special")
-
-    def __init__(self, series: Series, term: Term, field: str) -> None:
-        self.series = series
-        self.field = field
-        self.scale = term.scale
-        self.special = term.special
-        self.low, self.high = term.signal.low, term.signal.high
-
-
 def _nothing(_rule: str, _field: str) -> None:
     """Note nothing."""
 
@@ -69,17 +55,16 @@ class Readings:
     """The last values of a robot."""
 
     __slots__ = (
-        "_fields",
         "_grew",
         "_lists",
         "_note",
-        "_places",
         "_robot",
+        "_row",
         "_shape",
         "_texts",
         "_wants",
         "budget",
-        "means",
+        "lexicon",
         "series",
     )
 
@@ -87,7 +72,7 @@ class Readings:
         self,
         robot: str,
         budget: int,
-        means: Means,
+        lexicon: Lexicon,
         note: Note,
         grew: Callable[[], None],
         *,
@@ -97,16 +82,16 @@ class Readings:
         self.series: dict[tuple[str, tuple[str | None, ...]], Series] = {}
         """By metric and labels."""
         self.budget = budget
-        self.means = means
+        self.lexicon = lexicon
         self._grew = grew
         self._robot = robot
         self._note = note
         self._wants = wants
-        self._fields: dict[str, Place] = {}
         self._texts: dict[str, list[Series]] = {}
         self._lists: lists.Lists | None = None
-        self._shape: list[str] = []
-        self._places: list[Place] = []
+        self._shape = EMPTY
+        self._row: list[Series] = []
+        """The series of its numbers."""
 
     def end(self) -> None:
         """Note nothing any more. A robot that is forgotten goes at once by this: it would refer to itself otherwise,
@@ -122,32 +107,32 @@ class Readings:
         """
         values: Sequence[Any]
         late = False
-        if list(metrics) == self._shape and _PLAIN.issuperset(map(type, metrics.values())):
-            values, places = list(metrics.values()), self._places
+        senses: Sequence[Sense]
+        if list(metrics) == self._shape.fields and _PLAIN.issuperset(map(type, metrics.values())):
+            values, senses, row = list(metrics.values()), self._shape.senses, self._row
         else:
-            values, places, late = self._places_of(metrics, stamp, live=live)
+            values, senses, row, late = self._understood(metrics, stamp, live=live)
         note, unnumbered = self._note, not numbered
-        for place, raw in zip(places, values, strict=True):
-            series = place.series
+        for sense, series, raw in zip(senses, row, values, strict=True):
             if live:
                 series.live = stamp
             elif series.live > stamp or (unnumbered and series.stamp > stamp):
                 late = True
                 continue
-            if place.special and raw in place.special:
-                meant = place.special[raw]
+            if sense.special and raw in sense.special:
+                meant = sense.special[raw]
                 if meant is None:
                     series.stamp = 0.0
                     continue
                 value = meant
             else:
                 try:
-                    value = raw * place.scale
+                    value = raw * sense.scale
                 except OverflowError:  # a whole number that is too large for a double
                     value = inf
-            if not place.low <= value <= place.high:
+            if not sense.low <= value <= sense.high:
                 # Said, and not repaired: nobody knows what was meant. Without a limit of its own it is not finite.
-                note("range", place.field)
+                note("range", sense.field)
                 if not isfinite(value):
                     series.stamp = 0.0
                     continue
@@ -159,64 +144,58 @@ class Readings:
     def drop(self) -> None:
         """Drop all values but counters, and how the fields were understood: the robot tells both again."""
         self.series = {key: series for key, series in self.series.items() if series.stamp == inf}
-        self._fields, self._texts, self._shape, self._places = {}, {}, [], []
+        self._texts, self._shape, self._row = {}, EMPTY, []
         self._grew()
 
-    def _places_of(
+    def _understood(
         self, metrics: Mapping[str, Any], stamp: float, *, live: bool
-    ) -> tuple[list[Any], list[Place], bool]:
-        """Return the numbers of a frame and their places, and learn its shape where it is a plain one.
+    ) -> tuple[list[Any], list[Sense], list[Series], bool]:
+        """Return the numbers of a frame, what they mean and their series, and learn its shape where it is a plain one.
 
         What is no number is taken at once; the last of what is returned says whether any of it was too late.
         """
         values: list[Any] = []
-        places: list[Place] = []
+        senses: list[Sense] = []
+        row: list[Series] = []
         plain, late = True, False
         for field, raw in flattened(metrics):
             if type(raw) not in _PLAIN:
                 plain = False
                 late |= self._take_other(field, raw, stamp, live=live)
                 continue
-            place = self._fields.get(field) or self._learn(field)
-            if place is None:
+            if len(field) > LONGEST:
+                self._note("name", field[:LONGEST])
+                plain = False
+                continue
+            sense = self.lexicon.sense(field)
+            series = self._series(sense)
+            if series is None:
                 plain = False
                 continue
             values.append(raw)
-            places.append(place)
-        if plain and len(values) == len(metrics):
-            self._shape, self._places = list(metrics), places
-        return values, places, late
+            senses.append(sense)
+            row.append(series)
+        if plain and [sense.field for sense in senses] == list(metrics):
+            self._shape, self._row = self.lexicon.shape(senses), row
+        return values, senses, row, late
 
-    def _learn(self, field: str) -> Place | None:
-        """Return the place of a field that is new, or None where there is no room for it."""
-        if len(field) > LONGEST:
-            self._note("name", field[:LONGEST])
-            return None
-        if len(self._fields) >= 2 * self.budget:  # many spellings of a few names would fill the memory as well
+    def _series(self, sense: Sense) -> Series | None:
+        """Return the series of what a field means, or None where there is no room for one more."""
+        return self.series.get(sense.key) or self._new(sense.signal, sense.key, sense.field)
+
+    def _new(self, signal: Signal, key: tuple[str, tuple[str | None, ...]], field: str) -> Series | None:
+        if len(self.series) >= self.budget:
             self._note("budget", field)
             return None
-        term = self.means(field)
-        if term is None:
-            term = Term(CUSTOM, (field,))
-        if len(self._fields) >= 2 * self.budget:  # many spellings of a field may mean one series
-            self._note("budget", field)
-            return None
-        series = self._series(term.signal, term.labels, field)
-        if series is None:
-            return None
-        place = self._fields[field] = Place(series, term, field)
-        return place
-
-    def _series(self, signal: Signal, labels: tuple[str | None, ...], field: str) -> Series | None:
-        key = (signal.name, labels)
-        series = self.series.get(key)
-        if series is None:
-            if len(self.series) >= self.budget:
-                self._note("budget", field)
-                return None
-            series = self.series[key] = Series(signal, (self._robot, *labels), field)
-            self._grew()
+        series = self.series[key] = Series(signal, (self._robot, *key[1]), field)
+        self._grew()
         return series
+
+    def _labelled(self, name: str, labels: tuple[str | None, ...], field: str) -> Series | None:
+        """Return the series of a metric of the vocabulary, or None where there is no room for one more."""
+        signal = SIGNALS[name]
+        key = (signal.name, labels)
+        return self.series.get(key) or self._new(signal, key, field)
 
     def _take_other(self, field: str, raw: Any, stamp: float, *, live: bool) -> bool:
         """Take a text that is one out of a few; all else that is no number is counted, and not guessed.
@@ -225,8 +204,8 @@ class Readings:
         """
         name = TEXTS.get(field.lower())
         if raw is None:  # a robot that does not know a value may say so
-            place = self._fields.get(field)
-            known = [place.series] if place is not None else self._texts.get(name or "", [])
+            series = self.series.get(self.lexicon.sense(field).key) if len(field) <= LONGEST else None
+            known = [series] if series is not None else self._texts.get(name or "", [])
             if not _in_time(known, stamp, live=live):
                 return True
             for series in known:
@@ -252,7 +231,7 @@ class Readings:
         for text in texts:
             if any(series.raw == text for series in known):
                 continue
-            series = self._series(SIGNALS[name], (text,), field) if len(known) < STATES else None
+            series = self._labelled(name, (text,), field) if len(known) < STATES else None
             if series is None:
                 self._note("states", field)
                 continue
@@ -270,7 +249,7 @@ class Readings:
         if self._lists is None:
             self._lists = lists.Lists(self._wants)
         for name, labels, value, adds in self._lists.take(field.lower(), raw):
-            series = self._series(SIGNALS[name], labels, field)
+            series = self._labelled(name, labels, field)
             if series is None:
                 continue
             if adds:

@@ -1,13 +1,13 @@
 """One robot: what it has told, and what the agent itself knows of it and of its connection."""
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.clock import Offset
+from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.lists import Wants
-from agentd_plugins.collectors.robots.readings import Means, Readings, Series
+from agentd_plugins.collectors.robots.readings import Readings, Series
 from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 from agentd_plugins.collectors.robots.streams import KEPT_AS, Streams
 
@@ -96,7 +96,7 @@ class Robot:
         self,
         id: str,
         budget: int,
-        means: Means,
+        lexicon: Lexicon,
         streams: Mapping[str, int],
         *,
         grew: Callable[[], None],
@@ -104,7 +104,7 @@ class Robot:
         wants: Wants = bool,
     ) -> None:
         self.id = id
-        self.readings = Readings(id, budget, means, self.suspect, grew, wants=wants)
+        self.readings = Readings(id, budget, lexicon, self.suspect, grew, wants=wants)
         self.streams = Streams(streams)
         self.connection: Link | None = None
         self.seen = 0.0
@@ -127,7 +127,7 @@ class Robot:
         self._charge: tuple[float, bool] | None = None
         self._lost_told = 0.0
         self._own: dict[tuple[str, tuple[str, ...]], Series] = {}
-        self._replaced: deque[float] = deque(maxlen=FLAPPING)
+        self._replaced: tuple[float, ...] = ()  # a deque takes ten times as much, of each robot
 
     @property
     def state_key(self) -> str:
@@ -214,7 +214,7 @@ class Robot:
 
     def rivalled(self, now: float) -> None:
         """Note that a connection was replaced by what may be another robot of this id."""
-        self._replaced.append(now)
+        self._replaced = (*self._replaced[1 - FLAPPING :], now)
 
 
 RULES: Mapping[str, str] = {

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentd_plugins.collectors.robots.fleet import Fleet
+from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.lists import FIELDS, MOST, Lists
 from agentd_plugins.collectors.robots.meaning import meaning
 from agentd_plugins.collectors.robots.readings import Readings
@@ -62,7 +63,7 @@ def test_cells():
 
 def test_an_emergency_stop_that_is_not_active_is_told():
     """Where a robot says that none is active, each kind is 0; the one that is active is 1."""
-    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    readings = Readings("r", 200, Lexicon(meaning), lambda *_: None, lambda: None)
     readings.apply({"safetyState": {"eStop": "NONE"}}, 5.0, live=True)
     stops = {labels: one.value for (name, labels), one in readings.series.items() if name == "robot_estop_active"}
     assert stops == {("AUTOACK",): 0.0, ("MANUAL",): 0.0, ("REMOTE",): 0.0}
@@ -115,7 +116,7 @@ def test_rows_of_numbers():
     ((motor, (turns, _)),) = told(Lists(), "esc_telemetry_1_to_4.rpm", [600]).items()
     assert motor == ("motor_angular_velocity_radians_per_second", ("1",))
     assert round(turns, 3) == 62.832
-    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    readings = Readings("r", 200, Lexicon(meaning), lambda *_: None, lambda: None)
     readings.apply({"JointState": {"name": ["hip", "knee"], "position": [0.5, -1], "effort": [2]}}, 5.0, live=True)
     assert {(name, *labels): one.value for (name, labels), one in readings.series.items()} == {
         ("robot_joint_position_radians", "hip"): 0.5,
@@ -156,7 +157,7 @@ def test_little_is_remembered():
 
 def test_lists_become_series_of_a_robot():
     """They stand beside numbers in one frame; counters stay when other values have grown old."""
-    readings = Readings("r", 200, meaning, lambda *_: None, lambda: None)
+    readings = Readings("r", 200, Lexicon(meaning), lambda *_: None, lambda: None)
     for _ in range(2):
         readings.apply({"errors": [error("path")], "loads": [], "driving": True}, 5.0, live=True)
     series = readings.series

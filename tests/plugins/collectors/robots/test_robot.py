@@ -5,13 +5,14 @@ import gc
 import pytest
 
 from agentd_plugins.collectors.robots.fleet import Fleet, TooManyRobots
+from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.meaning import Override, meaning
 from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
 
 def robot():
-    return Robot("r1", 50, meaning, {}, grew=lambda: None, warn=lambda *_: None)
+    return Robot("r1", 50, Lexicon(meaning), {}, grew=lambda: None, warn=lambda *_: None)
 
 
 @pytest.mark.parametrize(
