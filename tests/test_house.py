@@ -32,6 +32,7 @@ FLOORS = (
         "agentd.metrics.client",
         "agentd.metrics.rules",
         "agentd.metrics.frame",
+        "agentd.metrics.recent",
     ),
     (
         "agentd.metrics.family",

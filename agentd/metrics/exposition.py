@@ -8,7 +8,7 @@ are of another make take the same way after being flattened into plain samples.
 
 import asyncio
 import time
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import inf, isnan
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,7 @@ except ImportError:  # there are no wheels for this machine
 
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary
 from agentd.metrics.frame import Frame, Layout
+from agentd.metrics.recent import Recent
 
 Format = Literal["text", "openmetrics"]
 
@@ -40,7 +41,8 @@ PLANS = 4
 """Layouts for which the whole is remembered: scrapes may ask for parts."""
 
 KEPT_FOR = 8
-"""Renderings of new layouts after which the prefixes of a family that did not come again are dropped."""
+"""Renderings after which what was remembered of a layout, or of a family, that did not come again is dropped: no sooner,
+and after as many again at the latest."""
 
 SLICE = 0.003
 """Seconds after which a rendering gives way to the other tasks of the loop."""
@@ -77,7 +79,7 @@ class Renderer:
         self._format = format
         self._labels = dict(labels or {})
         self._entries: dict[str, _Entry] = {}
-        self._plans: dict[Layout, _Plan] = {}
+        self._plans: Recent[Layout, _Plan] = Recent(PLANS, KEPT_FOR)
         self._rendering = 0
 
     def render(self, families: Sequence[Family]) -> bytes:
@@ -99,6 +101,9 @@ class Renderer:
         return b"".join(blocks)
 
     def _blocks(self, families: Sequence[Family]) -> Iterator[bytes]:
+        self._rendering += 1
+        if self._rendering % KEPT_FOR == 0:
+            self._forget()
         layout = families.layout if isinstance(families, Frame) else None
         plan = self._plans.get(layout) if layout is not None else None
         values = families.values if isinstance(families, Frame) else _values(families)
@@ -107,9 +112,7 @@ class Renderer:
             plan = yield from self._plan(families, values)
             numbers = plan.numbers(values) or []
             if layout is not None:
-                self._plans[layout] = plan
-                while len(self._plans) > PLANS:
-                    del self._plans[next(iter(self._plans))]
+                self._plans.put(layout, plan)
         for start in range(0, len(numbers), BLOCK):
             block = _interleaved(plan.prefixes[start : start + BLOCK], numbers[start : start + BLOCK])
             yield block if start else block[1:]  # each sample begins by ending the line before it
@@ -117,8 +120,6 @@ class Renderer:
 
     def _plan(self, families: Sequence[Family], values: Sequence[Any]) -> Generator[bytes, None, "_Plan"]:
         """Put together the prefixes of all samples, learning those that are new and giving way now and then."""
-        self._rendering += 1
-        rendering = self._rendering
         layout = families.layout if isinstance(families, Frame) else Layout(families)
         names = {name + suffix for (name, kind, *_), _ in layout.parts() for suffix in _SERIES.get(kind, ("",))}
         prefixes: list[bytes] = []
@@ -131,7 +132,7 @@ class Renderer:
             entry = self._entries.get(name)
             if entry is None or not entry.fits(head, names):
                 entry = self._entries[name] = _Entry(head, names, self._labels, self._format)
-            entry.used = rendering
+            entry.used = self._rendering
             keys: list[Any] = labels
             if kind in ("histogram", "summary"):
                 told = values[place : place + len(labels)]
@@ -142,10 +143,13 @@ class Renderer:
             prefixes += entry.prefixes if keys == entry.keys else (yield from entry.learn(keys))
             if index % FAMILIES == 0:
                 yield b""
-        stale = [name for name, entry in self._entries.items() if entry.used <= rendering - KEPT_FOR]
-        for name in stale:
-            del self._entries[name]
-        return _Plan(prefixes, distributions)
+        return _Plan(prefixes, distributions, {name for (name, *_), _ in layout.parts()})
+
+    def _forget(self) -> None:
+        """Drop what was not needed for a while: of robots that have gone, for one, all that was said of them."""
+        since = self._rendering - KEPT_FOR
+        needed = {name for plan in self._plans for name in plan.names}
+        self._entries = {n: entry for n, entry in self._entries.items() if entry.used > since or n in needed}
 
 
 class _Plan(NamedTuple):
@@ -154,6 +158,8 @@ class _Plan(NamedTuple):
     prefixes: list[bytes]
     distributions: dict[int, "list[_Flat]"]
     """Of the values that are histograms or summaries, by their index, the keys of their plain samples."""
+    names: Collection[str]
+    """The names of the families."""
 
     def numbers(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """Return the numbers that belong behind the prefixes; None where a distribution has come by other bounds."""

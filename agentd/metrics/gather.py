@@ -12,6 +12,7 @@ from agentd.memory import Pressure
 from agentd.metrics.assembly import Rejection, are_apart, assemble
 from agentd.metrics.family import Family, Labels, Metric, Snapshot, counter, gauge
 from agentd.metrics.frame import EMPTY, Frame, Layout
+from agentd.metrics.recent import Recent
 from agentd.metrics.rules import Rules
 from agentd.metrics.slot import Outcome, Slot
 from agentd.plugin import UnknownCollectorError
@@ -84,8 +85,9 @@ class Gatherer:
         self.sources: list[Source] = []
         """What is told beside the collectors: the metrics of the agent and its plugins about themselves."""
         self._schedules: dict[Slot, asyncio.Task[None]] = {}
-        self._own: dict[tuple[str, ...], tuple[dict[str, list[Labels]], Layout]] = {}  # by who was asked
-        self._united: dict[tuple[Layout, ...], Layout] = {}  # of answers in which no two families have one name
+        self._own: Recent[tuple[str, ...], tuple[dict[str, list[Labels]], Layout]] = Recent(UNITED, UNITED)
+        """By who was asked."""
+        self._united: Recent[tuple[Layout, ...], Layout] = Recent(UNITED, UNITED)  # no two families of one name
         self._named: set[tuple[str, str]] = set()
 
     def take(self, slots: Iterable[Slot]) -> None:
@@ -156,9 +158,7 @@ class Gatherer:
         if united is not None:
             return united.fill(list(chain.from_iterable([frame.values for _, frame in parts])))
         if are_apart([(name, kind) for layout in layouts for (name, kind, *_), _ in layout.parts()]):
-            if len(self._united) >= UNITED:
-                self._united.clear()
-            united = self._united[layouts] = Layout.joined(layouts)
+            united = self._united.put(layouts, Layout.joined(layouts))
             return united.fill(list(chain.from_iterable([frame.values for _, frame in parts])))
         families, rejections = assemble(parts)
         self._reject(rejections)
@@ -169,12 +169,10 @@ class Gatherer:
         columns = self._about(outcomes)
         asked = tuple([slot.name for slot, _ in outcomes])
         keys = {name: keys for name, (keys, _) in columns.items()}
-        known, layout = self._own.get(asked, ({}, EMPTY.layout))
+        known, layout = self._own.get(asked) or ({}, EMPTY.layout)
         if keys != known:
             layout = Layout(self.METRICS[name](dict.fromkeys(keys[name], 0.0)) for name in keys if keys[name])
-            if len(self._own) >= UNITED:
-                self._own.clear()
-            self._own[asked] = keys, layout
+            self._own.put(asked, (keys, layout))
         about = layout.fill(list(chain.from_iterable([values for _, values in columns.values()])))
         return [about, *(source() for source in self.sources)]
 
