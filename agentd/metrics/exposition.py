@@ -41,8 +41,8 @@ PLANS = 4
 """Layouts for which the whole is remembered: scrapes may ask for parts."""
 
 KEPT_FOR = 8
-"""Renderings after which what was remembered of a layout, or of a family, that did not come again is dropped: no sooner,
-and after as many again at the latest."""
+"""Renderings after which what was remembered of a layout, or of a family, that did not come again is dropped; after as
+many again at the latest."""
 
 SLICE = 0.003
 """Seconds after which a rendering gives way to the other tasks of the loop."""
