@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path as File
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
@@ -69,7 +70,7 @@ class _Conversion:
         if not isinstance(table, Mapping):
             self._reject(path, f"expected a table; found {found(table)}")
             return {}
-        known = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+        known = _fields(type_)
         for key in table:
             if key not in known:
                 self._reject((*path, key), unknown_key(key, (*known, *also)))
@@ -116,7 +117,7 @@ class _Conversion:
 
     def _scalar(self, type_: Any, value: object, path: Path, *, hidden: bool, strict: bool) -> Any:
         alternatives = arms(type_)
-        message = expected(type_)
+        message = ""
         for arm in alternatives:
             try:
                 result = _made(arm, value, strict=strict)
@@ -130,6 +131,7 @@ class _Conversion:
                 parts = result if isinstance(result, tuple) else (result,)
                 self._hidden.update(part.reveal() for part in parts if isinstance(part, Secret))
                 return result
+        message = message or expected(type_)
         if hidden:
             return self._reject(path, message)
         hint = suggest(value, map(str, choices(type_))) if isinstance(value, str) else ""
@@ -189,7 +191,12 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 def required(type_: type[msgspec.Struct]) -> set[str]:
     """Return the keys without a default."""
-    return {field.name for field in msgspec.structs.fields(type_) if field.required}
+    return {field.name for field in _fields(type_).values() if field.required}
+
+
+@lru_cache(maxsize=256)  # a hundred sections may be of one plugin; not for ever, as classes may be loaded anew
+def _fields(type_: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
 
 def _made(type_: Any, value: object, *, strict: bool) -> Any:
