@@ -1,5 +1,5 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events,
-etc/agentd.toml with its schema, and the man pages.
+"""Writes the files that follow from the code (`make docs`): the interface for plugins, the hooks, the metrics, the
+fields of robots, the schema of events, etc/agentd.toml with its schema, and the man pages.
 """
 
 import inspect
@@ -31,7 +31,11 @@ def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
     manual = runpy.run_path(str(ROOT / "docs" / "manual.py"))["pages"]()
+    interface = runpy.run_path(str(ROOT / "docs" / "interface.py"))
     return {
+        "docs/api.md": interface["page"](),
+        f"tests/fixtures/api/{interface['name_of_file']()}": interface["kept"](),
+        "docs/hooks.md": runpy.run_path(str(ROOT / "docs" / "hooks.py"))["page"](),
         "docs/metrics.md": metrics_page(registry),
         "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",

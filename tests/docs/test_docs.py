@@ -28,7 +28,9 @@ def run(*arguments, folder):
 
 
 def test_generated_pages_are_fresh():
-    """docs/metrics.md, docs/event.schema.json, etc/agentd.toml and the man pages are what `make docs` would write."""
+    """docs/metrics.md, docs/api.md, docs/hooks.md, etc/agentd.toml, the schemas and the man pages are what `make docs`
+    would write.
+    """
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

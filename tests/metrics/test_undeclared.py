@@ -13,6 +13,8 @@ from agentd.metrics.slot import Slot
 from agentd.metrics.undeclared import MOST, Undeclared
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Config, Context, counter, gauge
+from agentd.plugin.declared import declared_metrics
+from agentd.registry import Registry
 
 
 class Options(Config):
@@ -119,6 +121,17 @@ def test_new_names_all_the_time_do_not_fill_the_memory():
     for number in range(0, 3 * MOST, 100):
         undeclared.found(layout(*(f"made_up_{number + each}" for each in range(100))))
     assert len(undeclared.names) == MOST
+
+
+def test_every_bundled_collector_says_what_it_tells():
+    """Each bundled collector declares metrics, so that what it does not declare is found; of systemd that is all of
+    node_exporter's, those of sockets and timers included.
+    """
+    registry = Registry()
+    for name in registry.names("collectors"):
+        assert declared_metrics(registry.plugin_class("collectors", name)), name
+    systemd = {metric.name for metric in declared_metrics(registry.plugin_class("collectors", "systemd"))}
+    assert {"node_systemd_socket_current_connections", "node_systemd_timer_last_trigger_seconds"} <= systemd
 
 
 async def test_it_is_told_and_logged(caplog):
