@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 from zlib import crc32
 
@@ -29,6 +29,16 @@ class PluginError(Exception):
     """A plugin could not be loaded; the text says why and where."""
 
 
+class _Hooks(pluggy.PluginManager):
+    """Looks at the functions of a module alone: pluggy asks all that is in it, which costs more than to import it."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return how a hook is implemented by what a module has under a name; None where it is none."""
+        if isinstance(plugin, ModuleType) and not isinstance(vars(plugin).get(name), FunctionType):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Registry:
     """The plugins that there are, and the classes of those that were loaded.
 
@@ -39,7 +49,7 @@ class Registry:
         """Look at what there is. Files in plugin folders that are as they were ``before`` are not loaded again."""
         self._modules: dict[str, tuple[int, ModuleType]] = {}
         self._before = before._modules if before is not None else {}  # noqa: SLF001  # one of its kind
-        self._pluggy = pluggy.PluginManager("agentd")
+        self._pluggy = _Hooks("agentd")
         self._pluggy.add_hookspecs(hookspecs)
         self._found: dict[tuple[str, str], Found] = {}
         self._classes: dict[tuple[str, str], type[Plugin[Any]]] = {}
@@ -254,8 +264,7 @@ class Registry:
                         raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
                     if not isinstance(getattr(cls, "name", None), str):
                         raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
-                    options = {field.name for field in msgspec.structs.fields(cls.config_type)}
-                    if taken := options.intersection(keys.__struct_fields__):
+                    if taken := set(cls.config_type.__struct_fields__).intersection(keys.__struct_fields__):
                         raise PluginError(
                             f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
                         )
