@@ -4,7 +4,7 @@ Names are looked at once for each new layout, never for each sample, and nothing
 told the last time.
 """
 
-import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 from agentd.metrics.frame import Layout
@@ -28,7 +28,7 @@ class Undeclared:
         self._collector = collector
         self._layout: Layout | None = None
         self._known: frozenset[str] = frozenset()  # of the layout before
-        self._declared: re.Pattern[str] | None = None
+        self._declared: frozenset[str] | None = None
         self._silent = collector.foreign
 
     def found(self, layout: Layout) -> list[str]:
@@ -41,24 +41,23 @@ class Undeclared:
         if not fresh:
             return []
         if self._declared is None:
-            try:
-                self._declared = declared_names(self._collector)
-            except Exception:  # noqa: BLE001  # what a plugin's class computes may fail, and is no reason to stop here
-                self._declared = None
-            self._silent = self._declared is None
-        if self._declared is None or len(self.names) >= MOST:
+            self._declared = _declared(self._collector)
+            self._silent = not self._declared
+        if self._silent or len(self.names) >= MOST:
             return []
-        found = [name for name in sorted(fresh - self.names) if not self._declared.fullmatch(name)]
+        patterns = [name for name in self._declared if "*" in name]
+        unknown = sorted(fresh - self.names - self._declared)
+        found = [name for name in unknown if not any(fnmatchcase(name, pattern) for pattern in patterns)]
         self.names.update(found)
         return found
 
 
-def declared_names(collector: Collector[Any]) -> re.Pattern[str] | None:
-    """Return an expression for the names of all that a collector declares, where ``*`` is any text; None where its
-    class declares nothing.
+def _declared(collector: Collector[Any]) -> frozenset[str]:
+    """Return the names of all that a collector declares, in which ``*`` is any text; none where its class declares
+    nothing, or cannot say what.
     """
     declared = [metric.name for metric in declared_metrics(type(collector))]
-    if not declared:
-        return None
-    given = collector.config.metric_names().values()
-    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in (*declared, *given)))
+    try:
+        return frozenset([*declared, *collector.config.metric_names().values()] if declared else ())
+    except Exception:  # noqa: BLE001  # a plugin's own code: that it fails is told where it is asked for more than this
+        return frozenset()

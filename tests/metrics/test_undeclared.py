@@ -54,14 +54,16 @@ class Reader(Pump):
     foreign = True
 
 
+class Confused(Options):
+    def metric_names(self):
+        raise RuntimeError("not now")
+
+
 class Broken(Pump):
-    """Has a class of which not even the attributes can be had."""
+    """Has options that cannot say what they name."""
 
-    class Angry:
-        def __get__(self, instance, owner):
-            raise RuntimeError("not now")
-
-    wrong = Angry()
+    def __init__(self):
+        super().__init__(Confused())
 
 
 def layout(*names):
@@ -106,7 +108,7 @@ def test_a_layout_that_was_looked_at_is_not_looked_at_again(monkeypatch):
 
 @pytest.mark.parametrize("collector", [Silent, Reader, Broken])
 def test_whose_names_do_not_count(collector):
-    """A class that declares nothing, one that is foreign, and one that cannot even be looked at: none of theirs is
+    """A class that declares nothing, one that is foreign, and one that cannot say what it declares: none of theirs is
     undeclared.
     """
     undeclared = Undeclared(collector())
