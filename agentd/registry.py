@@ -30,10 +30,11 @@ class PluginError(Exception):
 
 
 class _Hooks(pluggy.PluginManager):
-    """Looks at the functions of a module alone: a look at each name in it takes longer than the rest of a reload."""
+    """Looks at the functions of a module alone: pluggy asks all that is in it, which costs more than to import it."""
 
-    def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
-        value = vars(plugin).get(name)
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return how a hook is implemented by what a module has under a name; None where it is none."""
+        value = vars(plugin).get(name) if isinstance(plugin, ModuleType) else None
         marked = isinstance(value, FunctionType) and hasattr(value, "agentd_impl")
         return super().parse_hookimpl_opts(plugin, name) if marked else None
 
@@ -263,8 +264,7 @@ class Registry:
                         raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
                     if not isinstance(getattr(cls, "name", None), str):
                         raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
-                    options = {field.name for field in msgspec.structs.fields(cls.config_type)}
-                    if taken := options.intersection(keys.__struct_fields__):
+                    if taken := set(cls.config_type.__struct_fields__).intersection(keys.__struct_fields__):
                         raise PluginError(
                             f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
                         )

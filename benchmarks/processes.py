@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 PROMETHEUS_HEADERS = {
     "Accept": "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -92,7 +93,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def agentd(
-    configuration: str = "", *arguments: str, prepare: Callable[[Path], None] = lambda _folder: None
+    configuration: str = "",
+    *arguments: str,
+    prepare: Callable[[Path], None] = lambda _folder: None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
     """Run an agent with this configuration, in a folder that is prepared for it."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
@@ -101,7 +105,7 @@ def agentd(
         file.write_text(configuration)
         port = free_port()
         command = [sys.executable, "-m", "agentd", "run", "--config", str(file), "--listen", f"127.0.0.1:{port}"]
-        environment = {"STATE_DIRECTORY": folder, "RUNTIME_DIRECTORY": folder}
+        environment = {"STATE_DIRECTORY": folder, "RUNTIME_DIRECTORY": folder, **environment}
         server = Server([*command, *arguments], port, "/metrics", environment)
         try:
             yield server

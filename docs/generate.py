@@ -1,5 +1,5 @@
-"""Writes the files that follow from the code (`make docs`): the metrics, the fields of robots, the schema of events,
-etc/agentd.toml and the man pages.
+"""Writes the files that follow from the code (`make docs`): the interface for plugins, the hooks, the metrics, the
+fields of robots, the schema of events, etc/agentd.toml with its schema, and the man pages.
 """
 
 import inspect
@@ -14,7 +14,7 @@ import msgspec
 from agentd.cli.config import entries
 from agentd.cli.declarations import own
 from agentd.cli.plugins import summary
-from agentd.config.describe import default_file
+from agentd.config.describe import default_file, schema
 from agentd.config.describe.options import field_docs
 from agentd.discovery import KINDS
 from agentd.events.envelope import LONGEST_NAME, TYPE, Event
@@ -31,11 +31,16 @@ def pages() -> dict[str, str]:
     """Return the text of each generated file by its path."""
     registry = Registry()
     manual = runpy.run_path(str(ROOT / "docs" / "manual.py"))["pages"]()
+    interface = runpy.run_path(str(ROOT / "docs" / "interface.py"))
     return {
+        "docs/api.md": interface["page"](),
+        f"tests/fixtures/api/{interface['name_of_file']()}": interface["kept"](),
+        "docs/hooks.md": runpy.run_path(str(ROOT / "docs" / "hooks.py"))["page"](),
         "docs/metrics.md": metrics_page(registry),
         "docs/fields.md": fields_page(),
         "docs/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "etc/agentd.toml": default_file(entries(registry)),
+        "etc/agentd.schema.json": json.dumps(schema(entries(registry)), indent=1) + "\n",
         **{f"docs/man/{name}": text for name, text in manual.items()},
     }
 

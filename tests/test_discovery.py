@@ -1,13 +1,17 @@
 """Discovery: which files are plugins, told without importing one."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agentd.discovery import Found, in_folders
+from agentd.discovery import Found, entry_points, in_folders, installed
 
 HOOK = "1 / 0\nfrom agentd.plugin import hookimpl\n@hookimpl\ndef agentd_collectors():\n    return []\n"
 
@@ -94,3 +98,89 @@ def test_what_is_no_file_cannot_be_loaded(tmp_path):
     """A file that went away after it was found is an ordinary error."""
     with pytest.raises(FileNotFoundError):
         Found("a", None, "agentd_plugin_dirs.x.a", tmp_path / "a.py").load()
+
+
+LINES = st.sampled_from(
+    [
+        "[agentd.collectors]",
+        "[console_scripts]",
+        "[]",
+        "a = b",
+        "a=b:c",
+        " a = b [extra] ",
+        "# a = b",
+        "",
+        "a = b = c",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(LINES))
+def test_entry_points_are_read_as_the_standard_library_reads_them(lines):
+    """Whatever stands in an ``entry_points.txt``, it comes to the same."""
+    text = "\n".join(["[agentd.sinks]", *lines])
+    theirs = importlib.metadata.EntryPoints._from_text_for(text, None)
+    assert list(entry_points(text)) == [(each.group, each.name, each.value) for each in theirs]
+
+
+def test_a_line_that_says_nothing_is_no_end():
+    """A line without a value, at which the standard library fails, is an entry without a module: it is not loaded."""
+    [_, (group, name, value)] = entry_points("[agentd.sinks]\na = b\nmistake\n")
+    assert (group, name, value) == ("agentd.sinks", "mistake", "")
+    with pytest.raises(ValueError, match="Empty module name"):
+        Found(name, "sinks", value).load()
+
+
+def announce(folder, name, module, about="dist-info", title=None):
+    """Put into a folder what tells that a package announces a plugin."""
+    path = folder / f"{name}-1.0.{about}"
+    path.mkdir(parents=True)
+    (path / ("METADATA" if about == "dist-info" else "PKG-INFO")).write_text(
+        f"Metadata-Version: 2.1\nName: {title or name}\nVersion: 1.0\n\nName: of something else\n"
+    )
+    (path / "entry_points.txt").write_text(
+        f"[console_scripts]\nx = y\n[agentd.sinks]\n{module} = {module}:thing [more]\n"
+    )
+
+
+def found_on(monkeypatch, *path):
+    """Return which modules are found on this path, and where they come from."""
+    monkeypatch.setattr(sys, "path", [str(each) for each in path])
+    return [(found.kind, found.name, found.module, found.origin) for found in installed()]
+
+
+def test_packages_are_found_wherever_python_looks_for_them(monkeypatch, tmp_path):
+    """In folders and in archives, of wheels and of eggs, with the name that the package has; others are no matter."""
+    announce(tmp_path / "site", "my_door", "door", title="my-door")
+    announce(tmp_path / "site", "old", "old", about="egg-info")
+    (tmp_path / "site" / "plain-1.0.dist-info").mkdir()
+    (tmp_path / "site" / "file.dist-info").write_text("")
+    announce(tmp_path / "packed", "zipped", "zipped")
+    with zipfile.ZipFile(tmp_path / "packed.egg", "w") as archive:
+        for file in (tmp_path / "packed").rglob("*"):
+            archive.write(file, file.relative_to(tmp_path / "packed"))
+    path = tmp_path / "site", tmp_path / "nowhere", tmp_path / "site" / "file.dist-info", tmp_path / "packed.egg"
+    assert found_on(monkeypatch, *path) == [
+        ("sinks", "door", "door", "package my-door"),
+        ("sinks", "old", "old", "package old"),
+        ("sinks", "zipped", "zipped", "package zipped"),
+    ]
+
+
+def test_of_two_versions_of_a_package_the_first_counts(monkeypatch, tmp_path):
+    """One that lies behind another on the path is not imported, and so brings no plugin; a folder counts once."""
+    announce(tmp_path / "first", "My_Door", "new")
+    announce(tmp_path / "second", "my_door", "old")
+    (tmp_path / "third" / "my_door-0.1.dist-info").mkdir(parents=True)
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert [found[1] for found in found_on(monkeypatch, first, second, first)] == ["new"]
+    assert [found[1] for found in found_on(monkeypatch, second, first)] == ["old"]
+    assert found_on(monkeypatch, third, second) == []
+
+
+def test_the_present_folder_is_one_like_others(monkeypatch, tmp_path):
+    """An empty entry of the path is the folder in which the program runs."""
+    announce(tmp_path, "here", "here")
+    monkeypatch.chdir(tmp_path)
+    assert [found[1] for found in found_on(monkeypatch, "")] == ["here"]

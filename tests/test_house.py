@@ -23,7 +23,7 @@ FLOORS = (
     ("agentd.hookspecs", "agentd.config", "agentd.discovery", "agentd.metrics.outlet"),
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),
     ("agentd.metrics.slot",),
-    ("agentd.metrics.spending",),
+    ("agentd.metrics.spending", "agentd.metrics.undeclared"),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
     ("agentd.context",),
     (

@@ -39,13 +39,17 @@ def show(config_file: str | None, **options: object) -> None:
 @command.command()
 @common
 def schema(config_file: str | None, **options: object) -> None:
-    """Print a JSON Schema of the configuration, for editors."""
+    """Print a JSON Schema (draft 07) of the configuration with all plugins that are found here, for editors."""
     import json
 
     from agentd.config.describe import schema as made
 
     _, registry = load(config_file, options, log_level="error")
-    click.echo(json.dumps(made(entries(registry)), indent=2))
+    described = list(entries(registry))
+    broken = {(kind, name) for kind in KINDS for name in registry.names(kind)} - {
+        (kind, name) for kind, name, *_ in described
+    }
+    click.echo(json.dumps(made(described, sorted(broken)), indent=2))
 
 
 def entries(registry: Registry) -> Iterator[tuple[str, str, str, type[Config]]]:

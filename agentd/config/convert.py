@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path as File
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
@@ -53,6 +54,9 @@ class _Conversion:
         self._hidden: set[str] = set()  # texts that no error may repeat
 
     def struct(self, type_: type[msgspec.Struct], table: object, path: Path, also: tuple[str, ...] = ()) -> Any:
+        if table == {}:  # as of most plugins: to look at each type takes long
+            with suppress(Exception):  # what is wrong is found below
+                return type_()
         before = len(self._problems)
         values = self.fields(type_, table, path, also)
         if len(self._problems) > before or (self._document.problems and not values.keys() >= required(type_)):

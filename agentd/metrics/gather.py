@@ -77,6 +77,12 @@ class Gatherer:
             "Families and samples of a collector that were left out because they would have made the output invalid.",
             ("plugin", "reason"),
         ),
+        "undeclared": gauge(
+            "agentd_collector_undeclared_families",
+            "Families that a collector has told since it began and that its class does not declare; absent where there "
+            "are none.",
+            ("plugin",),
+        ),
     }
 
     def __init__(self) -> None:
@@ -229,6 +235,7 @@ class Gatherer:
         shows = [(slot, shown) for slot, _, shown in ran if shown is not None]
         aged = [(slot, shown) for slot, shown in shows if slot.interval is not None and shown.status == "ok"]
         rejected = [(slot, reason, count) for slot, _ in outcomes for reason, count in slot.rejected.items()]
+        undeclared = [slot for slot, _ in outcomes if slot.undeclared.names]
         return {
             "node_duration": ([slot.as_collector for slot, _, _ in ran], durations),
             "node_success": (
@@ -247,6 +254,10 @@ class Gatherer:
             "rejected": (
                 [(slot.key, reason) for slot, reason, _ in rejected],
                 [float(count) for _, _, count in rejected],
+            ),
+            "undeclared": (
+                [slot.as_plugin for slot in undeclared],
+                [float(len(slot.undeclared.names)) for slot in undeclared],
             ),
         }
 

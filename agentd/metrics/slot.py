@@ -15,6 +15,7 @@ from agentd.metrics.assembly import Rejection
 from agentd.metrics.family import Family
 from agentd.metrics.frame import EMPTY, Frame
 from agentd.metrics.spending import Spending, on_behalf_of
+from agentd.metrics.undeclared import Undeclared
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, NoData, Refused
 from agentd.resilience import CircuitBreaker
@@ -93,6 +94,7 @@ class Slot:
         self.good: Outcome | None = None
         self.timeouts = 0
         self.rejected: Counter[str] = Counter()
+        self.undeclared = Undeclared(collector)
         self._workers = workers
         self._now = collector.clock.monotonic
         self._admission = Admission(max_series)
@@ -257,6 +259,9 @@ class Slot:
         self._settled = None
 
     def _accept(self, frame: Frame, rejections: list[Rejection]) -> None:
+        for name in self.undeclared.found(frame.layout):
+            text = f"tells {name}, which its class does not declare: nobody can look up what it means"
+            self._say(logging.WARNING, f"undeclared {name}", text)
         if self.transform is not None:
             try:
                 frame, more = self.transformed.admit(self.transform(self.key, list(frame)))

@@ -1,10 +1,12 @@
 """All that a plugin may import from agentd: base classes, the hook marker, families, options, routes and errors.
 
-What is listed in ``__all__`` is the public interface. A plugin reaches the world only through what its base class
-gives it (``host``, ``clock``, ``log`` …), so that a test can give it something else.
+What is listed in ``__all__`` is the public interface, and ``API_VERSION`` is its version. A plugin reaches the world
+only through what its base class gives it (``host``, ``clock``, ``log`` …), so that a test can give it something else.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -29,6 +31,7 @@ from agentd.metrics.family import (
 )
 from agentd.metrics.frame import Frame, Layout
 from agentd.options import Config, Duration, Regex, Secret, Size, Url
+from agentd.plugin import deprecated as _deprecated
 from agentd.plugin.base import Plugin
 from agentd.plugin.errors import NoData, Refused, Reject, Retry, UnknownCollectorError
 from agentd.plugin.kinds import Collector, Exporter, Sink
@@ -36,6 +39,7 @@ from agentd.resilience import Backoff
 from agentd.routes import Answer, Parameter, Principal, Route, Scope
 
 __all__ = [
+    "API_VERSION",
     "Answer",
     "Backoff",
     "Clock",
@@ -87,3 +91,12 @@ __all__ = [
 
 hookimpl = pluggy.HookimplMarker("agentd")
 """Marks a function as the implementation of one of the hooks in ``agentd.hookspecs``."""
+
+API_VERSION = (1, 0)
+"""The version of this interface. The second number grows with what is added, the first with what is taken away."""
+
+
+if not TYPE_CHECKING:  # or no type checker would mind a name that there is not
+
+    def __getattr__(name: str) -> Any:
+        return _deprecated.lookup(name, _deprecated.NAMES, globals())

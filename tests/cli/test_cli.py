@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomli
 from click.testing import CliRunner
+from jsonschema import Draft7Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentd.cli import COMMANDS, group, main
@@ -409,6 +410,35 @@ def test_config_schema_is_json(command):
     schema = json.loads(result.stdout)
     assert {"agent", "web", "host", "collectors", "exporters"} <= set(schema["properties"])
     assert "mount_points_exclude" in result.stdout
+
+
+def test_config_schema_knows_plugins_of_ones_own(command, tmp_path):
+    """The options of a plugin in a plugin folder are in the schema, with their types, under its name and any other."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "door.py").write_text(
+        """
+from agentd.plugin import Collector, Config, Duration, hookimpl
+
+class Options(Config):
+    pause: Duration
+    \"\"\"How long.\"\"\"
+
+class Door(Collector[Options]):
+    \"\"\"The door.\"\"\"
+    name = "door"
+
+@hookimpl
+def agentd_collectors():
+    return [Door]
+"""
+    )
+    (tmp_path / "own.toml").write_text(f'[agent]\nplugin_dirs = ["{tmp_path}/own"]\n')
+    result = command("config", "schema", "--config", tmp_path / "own.toml")
+    assert (result.returncode, result.stderr) == (0, "")
+    check = Draft7Validator(json.loads(result.stdout))
+    assert check.is_valid({"collectors": {"door": {"pause": "5s"}, "gate": {"plugin": "door", "pause": "5s"}}})
+    for wrong in ({"door": {"pause": 5}}, {"door": {}}, {"gate": {"plugin": "door", "paus": "5s"}}):
+        assert not check.is_valid({"collectors": wrong})
 
 
 @pytest.mark.parametrize("arguments", [["collect"], ["plugins"], ["plugins", "cpu"], ["config", "show"], ["run"]])

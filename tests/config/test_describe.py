@@ -9,7 +9,7 @@ import tomli
 
 from agentd.cli.config import entries
 from agentd.config import ConfigError, Document, Origin, read, resolve
-from agentd.config.describe import Option, default_file, options, sample, schema, show
+from agentd.config.describe import Option, default_file, options, sample, show
 from agentd.config.resolve import KEYS
 from agentd.instances import COLLECTOR_TIMEOUT
 from agentd.metrics.rules import Rule
@@ -352,80 +352,3 @@ def test_what_is_shown_of_a_plugin_that_cannot_be_loaded(tmp_path):
     text = show(resolve(read(tmp_path / "agentd.toml"), Broken()))
     assert CANARY not in text
     assert "# The plugin could not be loaded: its own options are not known." in text
-
-
-def test_the_schema():
-    """Sections, instances of any name, reserved keys, references, and the types of options."""
-    made = schema(iter(ENTRIES))
-    assert msgspec.json.decode(msgspec.json.encode(made)) == made
-    assert set(made["properties"]) == {"agent", "web", "host", "collectors", "exporters", "journal", "sinks"}
-    assert made["additionalProperties"] is False
-    assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    collectors = made["properties"]["collectors"]
-    assert set(collectors["properties"]) == {"enable", "disable", "cpu", "http"}
-    assert collectors["additionalProperties"]["required"] == ["plugin"]
-    assert collectors["additionalProperties"]["allOf"][1] == {
-        "if": {"properties": {"plugin": {"const": "http"}}, "required": ["plugin"]},
-        "then": {"$ref": "#/$defs/collectors.http"},
-    }
-    assert collectors["properties"]["http"] == {"$ref": "#/$defs/collectors.http"}
-    http = made["$defs"]["collectors.http"]
-    assert http["description"] == "Asks a server for `JSON`."
-    assert http["required"] == ["url"]
-    assert http["additionalProperties"] is False
-    reference = {"$ref": "#/$defs/reference"}
-    assert http["properties"]["pause"] == {
-        "anyOf": [
-            {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|[smhdw]))+$", "examples": ["15s"]},
-            reference,
-        ],
-        "description": "How long to wait.\n\nLonger than `5s` is wise.",
-        "default": "90s",
-    }
-    assert http["properties"]["url"]["anyOf"][0]["format"] == "uri"
-    assert http["properties"]["devices"]["anyOf"][0]["format"] == "regex"
-    assert http["properties"]["level"] == {"anyOf": [{"enum": ["low", "high"]}, reference], "default": "low"}
-    assert http["properties"]["port"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 65535}
-    assert http["properties"]["words"] == {
-        "type": "array",
-        "items": {"anyOf": [{"type": "string"}, reference]},
-        "default": ["a"],
-    }
-    assert http["properties"]["headers"]["additionalProperties"] == {"anyOf": [{"type": "string"}, reference]}
-    assert "default" not in http["properties"]["max_series"]
-    assert "called-otherwise" in http["properties"]
-    assert made["$defs"]["exporters.push"]["properties"]["rules"]["items"]["required"] == ["action"]
-    assert "interval" not in made["$defs"]["exporters.push"]["properties"]
-
-
-def test_patterns_of_the_schema_agree_with_the_parsers():
-    """What the agent accepts, an editor does not underline, and the other way round."""
-    properties = schema(ENTRIES)["$defs"]["collectors.http"]["properties"]
-    for name, type_ in (("pause", Duration), ("size", Size)):
-        pattern = properties[name]["anyOf"][0]["pattern"]
-        for text in ("15s", "1h30m", "1.5d", "15", "s", "1.s", "64MiB", "64 MiB", "64M", "1B", "1iB", "-1s", ""):
-            try:
-                type_.parse(text)
-            except ValueError:
-                assert not re.search(pattern, text)
-            else:
-                assert re.search(pattern, text)
-
-
-def test_limits_of_length_in_the_schema():
-    """Lengths are named after what they limit."""
-
-    class Lengths(Config):
-        text: Annotated[str, msgspec.Meta(min_length=1, pattern="^a")] = "a"
-        items: Annotated[list[int], msgspec.Meta(max_length=3)] = []
-        table: Annotated[dict[str, int], msgspec.Meta(min_length=0)] = {}
-
-    properties = schema([("collectors", "x", "", Lengths)])["$defs"]["collectors.x"]["properties"]
-    assert properties["text"]["anyOf"][0] == {"type": "string", "minLength": 1, "pattern": "^a"}
-    assert properties["items"] == {
-        "type": "array",
-        "items": {"anyOf": [{"type": "integer"}, {"$ref": "#/$defs/reference"}]},
-        "maxItems": 3,
-        "default": [],
-    }
-    assert properties["table"]["minProperties"] == 0

@@ -7,8 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agentd.cli.config import entries
+from agentd.cli.declarations import declarations
+from agentd.config import wording
+from agentd.config.describe import options
+from agentd.config.resolve import KEYS
+from agentd.config.settings import SECTIONS
+from agentd.options import Config
 from agentd.registry import Registry
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +36,9 @@ def run(*arguments, folder):
 
 
 def test_generated_pages_are_fresh():
-    """docs/metrics.md, docs/event.schema.json, etc/agentd.toml and the man pages are what `make docs` would write."""
+    """docs/metrics.md, docs/api.md, docs/hooks.md, etc/agentd.toml, the schemas and the man pages are what `make docs`
+    would write.
+    """
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -36,6 +46,47 @@ def test_generated_pages_are_fresh():
     for file, text in pages.items():
         assert (ROOT / file).read_text() == text, f"{file} is stale: run `make docs`"
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "docs/man").glob("man*/*")} <= pages.keys()
+
+
+def tables(type_, where):
+    """Yield a class of options and those of the tables in it, each with where it is."""
+    yield where, type_
+    types = [(field.name, field.type) for field in msgspec.structs.fields(type_)]
+    for name, each in types:
+        for arm in wording.arms(each):
+            inner = wording.element(arm) or wording.entry(arm)
+            if wording.is_struct(arm):
+                yield from tables(wording.bare(arm), f"{where}.{name}")
+            elif inner is not None:
+                types.append((name, inner))
+
+
+def undocumented(type_, where):
+    """Return the options of a class, and of the tables in it, that have no docstring."""
+    found = [(place, option.name, option.doc) for place, table in tables(type_, where) for option in options(table)]
+    return [f"{place}.{name}" for place, name, doc in found if not doc.strip()]
+
+
+def test_every_option_and_every_metric_is_documented():
+    """Each plugin, each option of it and of the core, those of tables in them included, and each metric says what it
+    means; and what has no docstring would be found.
+    """
+    registry = Registry()
+    for kind, name, doc, type_ in entries(registry):
+        assert doc, f"{kind}.{name}"
+        assert undocumented(type_, f"{kind}.{name}") == []
+    for name, type_ in (*SECTIONS.items(), *KEYS.items()):
+        assert undocumented(type_, name) == []
+    assert [each.metric.name for each in declarations(registry) if not each.metric.help.strip()] == []
+
+    class Inner(Config):
+        silent: int = 1
+
+    class Outer(Config):
+        tables: dict[str, list[Inner]] = {}
+        """Some."""
+
+    assert undocumented(Outer, "x") == ["x.tables.silent"]
 
 
 def test_each_unit_stands_in_its_column():

@@ -61,7 +61,7 @@ def field_docs(type_: type[msgspec.Struct]) -> dict[str, str]:
     docs: dict[str, str] = {}
     for base in reversed(type_.__mro__):
         if issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
-            docs |= _own_docs(base)
+            docs |= own_docs(base)
     return docs
 
 
@@ -71,7 +71,8 @@ def paragraphs(text: str | None) -> list[str]:
     return [" ".join(block.split()) for block in blocks if block.strip()]
 
 
-def _own_docs(type_: type) -> dict[str, str]:
+def own_docs(type_: type) -> dict[str, str]:
+    """Return the docstrings of the attributes that a class itself annotates."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(type_)))
     except (OSError, TypeError, SyntaxError):  # made up at run time, or only its compiled form is there

@@ -23,6 +23,9 @@ _INTRODUCTION = """\
 # In place of any value but a table may stand { env = "NAME" }, what an environment variable holds,
 # { file = "PATH" }, what a file holds, or { credential = "NAME" }, what systemd keeps for the service by
 # LoadCredential=.
+#
+# An editor that knows taplo (VS Code with Even Better TOML, say) completes and checks this file by a schema:
+# agentd config schema > agentd.schema.json, and #:schema ./agentd.schema.json as the first line here.
 """
 _EVIDENT = ("true or false", "string", "whole number", "number")
 """Types that a default in TOML shows without further words."""

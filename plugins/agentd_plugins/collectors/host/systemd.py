@@ -114,6 +114,7 @@ class Systemd(Collector[SystemdConfig]):
             ),
         ),
     }
+    detailed = tuple(detail.metric for each in details.values() for detail in each)
     restarts = counter("node_systemd_service_restart_total", "Times that systemd restarted the service.", UNIT)
     tasks = gauge("node_systemd_unit_tasks_current", "Number of tasks of the service.", UNIT)
     tasks_max = gauge("node_systemd_unit_tasks_max", "Number of tasks that the service may have.", UNIT)

@@ -24,10 +24,16 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a source means by a field, where it is not what the vocabulary says."""
 
     field: str
+    """The field, as the robot names it; capitals do not count."""
     robots: str = "*"
+    """Whose field: a pattern of robots' ids, in which ``*`` is any text and ``?`` any character."""
     metric: str | None = None
+    """The metric that it becomes, with or without ``robot_``; ``custom_value`` where the vocabulary does not have it.
+    Left out, the one that the vocabulary says."""
     scale: float | None = None
+    """What its numbers are multiplied by; left out, what the vocabulary says."""
     absent: list[float] | None = None
+    """Numbers that stand for "not known", beside those of the vocabulary."""
 
 
 def _term(name: str, labels: tuple[str | None, ...] = (), scale: float = 1.0, meant: Meant = ()) -> Term:
