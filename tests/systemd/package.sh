@@ -176,8 +176,16 @@ systemctl restart agentd
 sleep 5 # longer than it may be silent: it is not
 systemctl show agentd --property=ActiveState,NRestarts
 curl --silent --max-time 1 "http://127.0.0.1:$PORT/metrics" || echo "it is blocked"
-until_so restarted 0
+left_out() { (($(show NRestarts) > 0)) && curl --silent "http://127.0.0.1:$PORT/readyz" | grep "is left out"; }
+until_so left_out
 systemctl show agentd --property=ActiveState,NRestarts
+section left-out
+left_out
+systemctl restart agentd
+left_out
+curl --silent --fail "http://127.0.0.1:$PORT/metrics" | grep agentd_plugin_up.*sleeper
+agentd plugins resume collectors.sleeper
+answers
 section watchdog-journal
 journalctl --sync
 journalctl --unit=agentd --no-pager --lines=200
