@@ -61,7 +61,7 @@ class Agent:
         self._configured = Reloader(settings, registry, load, refused, in_worker=self._workers.run)
         self.state_directory = directories.state_directory()
         self.ready = False
-        self._started_at = time.time()
+        self._started_at, self._begun = time.time(), time.monotonic()
         self._clock = Clock()
         self._hosts: dict[HostPaths, Host] = {}
         self._self = SelfMetrics()
@@ -151,7 +151,7 @@ class Agent:
             systemd.notify(STOPPING="1")
             log.info("stopping")
             list(self._configured.registry.call("agentd_stopping"))
-            self._flow.say("agent.stopping", uptime_seconds=time.time() - self._started_at)
+            self._flow.say("agent.stopping", uptime_seconds=self._uptime())
         self.ready = False
         for task in self._tasks:
             task.cancel()
@@ -175,7 +175,7 @@ class Agent:
             version=__version__,
             pid=os.getpid(),
             started_at=self._started_at,
-            uptime_seconds=time.time() - self._started_at,
+            uptime_seconds=self._uptime(),
             ready=self.ready,
             listen=[spelled(address) for address in self._web.bound],
             config_files=[str(file) for file in self._configured.settings.document.files],
@@ -195,6 +195,9 @@ class Agent:
     async def _resume(self, key: str) -> None:
         await self._roster.resume(key)
         self._resting.forget(key)
+
+    def _uptime(self) -> float:
+        return time.monotonic() - self._begun  # the clock may be set meanwhile
 
     def _status_line(self) -> str:
         return line(self.status())

@@ -48,8 +48,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     pid: int
     started_at: float
-    """Seconds since 1970."""
+    """Seconds since 1970, as the clock said then."""
     uptime_seconds: float
+    """Whatever the clock has been set to since."""
     ready: bool
     listen: list[str]
     config_files: list[str]
