@@ -191,7 +191,7 @@ def test_a_plugin_that_blocked_the_loop_is_left_out(host: Sections) -> None:
     first, second, up, resumed, ready = host["left-out"].strip().splitlines()
     assert first.startswith(text)
     assert second.startswith(text)
-    assert up == 'agentd_plugin_up{plugin="collectors.sleeper"} 0'
+    assert up == 'agentd_plugin_up{plugin="collectors.sleeper"} 0.0'
     assert resumed.startswith("collectors.sleeper is to run again")
     assert ready == "ok"
 
