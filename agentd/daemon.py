@@ -79,7 +79,7 @@ class Agent:
             self._tokens,
             self._workers.run,
             handed=self._handed,
-            sections=registry.paths(),
+            sections=self._configured.paths,
         )
         self._pauses = Pauses()
         self._memory = Memory(self._flow.say)

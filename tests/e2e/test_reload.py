@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -223,10 +226,27 @@ def test_other_labels_are_in_every_event(steered):
 
 
 def test_what_takes_a_restart_is_said(steered):
-    """Other settings of the journal are for the next start, and the answer says so."""
+    """Other settings of the journal are for the next start: answer, log and comparison say so each time until then,
+    unless they are taken back.
+    """
     agent = steered(TWO, {"counting": SIDE_BY_SIDE})
     agent.edit("[collectors.kept]", "[journal]\nmax_age = '1d'\n[collectors.kept]")
-    assert agent.reload() == (200, {"later": ["journal"]})
+    said = "what changed in [journal] is NOT in effect before the agent is started again"
+    for times in (1, 2):
+        assert agent.reload() == (200, {"later": ["journal"]})
+        assert agent.server.log().count(said) == times
+    assert agent.reload("GET") == (200, {"later": ["journal"]})
+    shown = subprocess.run(
+        [sys.executable, "-m", "agentd", "reload"],
+        env={**os.environ, **agent.server.environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert "~ [journal] is NOT in effect before the agent is started again" in shown.stdout
+    agent.edit("[journal]\nmax_age = '1d'\n", "")
+    assert agent.reload() == (200, {})
 
 
 def test_a_hang_up_reloads_and_opens_files_anew(steered, tmp_path):
