@@ -2,20 +2,9 @@
 # Runs as root inside the booted Debian: goes with the Debian package through its life there, from the installation to the
 # purge, and prints what came of it in sections. It judges nothing: test_package.py does.
 #
-# The variable PORT names a free port; /given holds the package (old.deb) and the same with a higher version (new.deb).
-set -euo pipefail
+# head.sh goes before it. The variable PORT names a free port; /given holds the package (old.deb) and the same with a
+# higher version (new.deb).
 
-section() { printf '\n@@ %s\n' "$1"; }
-show() { systemctl show agentd --property="$1" --value; }
-until_so() {
-  for _ in $(seq 150); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.2
-  done
-  echo "not so after 30 s: $*" >&2
-  journalctl --unit=agentd --no-pager >&2
-  return 1
-}
 answers() { curl --silent --fail "http://127.0.0.1:$PORT/readyz"; }
 restarted() { (($(show NRestarts) > $1)) && systemctl is-active agentd && answers; }
 # No network at all while a package is installed; systemd is asked over its socket.
@@ -183,7 +172,7 @@ section left-out
 left_out
 systemctl restart agentd
 left_out
-curl --silent --fail "http://127.0.0.1:$PORT/metrics" | grep agentd_plugin_up.*sleeper
+curl --silent --fail "http://127.0.0.1:$PORT/metrics" | grep "agentd_plugin_up.*sleeper"
 agentd plugins resume collectors.sleeper
 answers
 section watchdog-journal
