@@ -17,7 +17,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     sections: Sequence[str] = ()
     """Sections that change and take effect at once."""
     later: Sequence[str] = ()
-    """Sections whose changes take effect when the agent is started again."""
+    """Sections that are not what the agent runs with, and do not take effect before it is started again."""
 
     @property
     def fresh(self) -> frozenset[str]:

@@ -34,9 +34,11 @@ from agentd.pauses import Pauses
 from agentd.plugin import Clock, Context
 from agentd.registry import Registry
 from agentd.reload import Load, Reloader, ReloadError, hook_of
+from agentd.resting import Resting
 from agentd.roster import Roster
 from agentd.routes import Route
-from agentd.status import PluginStatus, Status, line
+from agentd.status import Status, line
+from agentd.store.identity import boot_id
 from agentd.web import control, events, health, openapi
 from agentd.web.handed import Handed
 from agentd.web.listeners import spelled
@@ -59,11 +61,12 @@ class Agent:
         self._configured = Reloader(settings, registry, load, refused, in_worker=self._workers.run)
         self.state_directory = directories.state_directory()
         self.ready = False
-        self._started_at = time.time()
+        self._started_at, self._begun = time.time(), time.monotonic()
         self._clock = Clock()
         self._hosts: dict[HostPaths, Host] = {}
         self._self = SelfMetrics()
         self._spending = Spending()
+        self._resting = Resting(directories.resting_file())
         self._gatherer = Gatherer()
         self._outlets: WeakSet[Outlet] = WeakSet()
         self._flow = Flow(settings.journal, self.state_directory, settings.agent.labels, hook_of(registry))
@@ -76,7 +79,7 @@ class Agent:
             self._tokens,
             self._workers.run,
             handed=self._handed,
-            sections=registry.paths(),
+            sections=self._configured.paths,
         )
         self._pauses = Pauses()
         self._memory = Memory(self._flow.say)
@@ -107,10 +110,13 @@ class Agent:
         asyncio.get_running_loop().set_task_factory(self._spending.make_task)
         _prepare(self.state_directory)
         self._self.configured_at = time.time()
-        self._flow.open(self._configured.settings.host.procfs)
+        procfs = self._configured.settings.host.procfs
+        self._flow.open(procfs)
         if self._configured.settings.web.tokens_file:
             await self._workers.run(self._tokens.look)
-        await self._roster.begin(self._configured.settings.instances, self._configured.registry)
+        held_up = self._spending.held.open(directories.held_file(), boot_id(procfs), systemd.watchdog())
+        resting = self._resting.begin(held_up)
+        await self._roster.begin(self._configured.settings.instances, self._configured.registry, resting)
         await self._web.start()
         self._tasks.add(asyncio.create_task(self._self.measure_lag(logs.look, self._memory.look)))
         self._tasks.add(asyncio.create_task(self._web.watch()))
@@ -140,11 +146,12 @@ class Agent:
     async def stop(self) -> None:
         """Stop everything in reverse order; whatever fails or hangs is left behind."""
         self._pauses.end()
+        self._spending.held.close()
         if self.ready:
             systemd.notify(STOPPING="1")
             log.info("stopping")
             list(self._configured.registry.call("agentd_stopping"))
-            self._flow.say("agent.stopping", uptime_seconds=time.time() - self._started_at)
+            self._flow.say("agent.stopping", uptime_seconds=self._uptime())
         self.ready = False
         for task in self._tasks:
             task.cancel()
@@ -168,12 +175,12 @@ class Agent:
             version=__version__,
             pid=os.getpid(),
             started_at=self._started_at,
-            uptime_seconds=time.time() - self._started_at,
+            uptime_seconds=self._uptime(),
             ready=self.ready,
             listen=[spelled(address) for address in self._web.bound],
             config_files=[str(file) for file in self._configured.settings.document.files],
             state_directory=str(self.state_directory),
-            plugins=[_plugin_status(running) for running in self._roster.runnings],
+            plugins=[instances.status_of(running) for running in self._roster.runnings],
             disabled=dict(self._configured.settings.disabled),
             journal=self._flow.status(),
             sinks=self._flow.sinks(),
@@ -184,6 +191,13 @@ class Agent:
             memory_pressure=self._memory.pressure.name.lower(),
             resident_bytes=self._self.resident_bytes(),
         )
+
+    async def _resume(self, key: str) -> None:
+        await self._roster.resume(key)
+        self._resting.forget(key)
+
+    def _uptime(self) -> float:
+        return time.monotonic() - self._begun  # the clock may be set meanwhile
 
     def _status_line(self) -> str:
         return line(self.status())
@@ -223,7 +237,11 @@ class Agent:
             self._spending.families,
             self._memory.families,
             EventMetrics(self._flow).families,
-            *(running.about for running in runnings if running.about is not None and running.up),
+            *(
+                partial(self._spending.step, running.instance.key, running.about)
+                for running in runnings
+                if running.about is not None and running.up
+            ),
         ]
 
     def _routes(self, runnings: Iterable[Running]) -> Iterator[Route]:
@@ -231,9 +249,7 @@ class Agent:
         for route in (
             *health.routes(self.status),
             *events.routes(self._flow),
-            *control.routes(
-                self._configured.changes, self.reload, self._roster.pause, self._roster.resume, ReloadError
-            ),
+            *control.routes(self._configured.changes, self.reload, self._roster.pause, self._resume, ReloadError),
             *openapi.routes(lambda: self._web.routes, __version__),
         ):
             taken.add((route.method, route.path))
@@ -242,7 +258,7 @@ class Agent:
             if not running.up or running.plugin is None:
                 continue
             try:
-                asked = list(running.plugin.routes())
+                asked = list(self._spending.step(running.instance.key, running.plugin.routes))
                 running.routes = [
                     replace(route, handler=self._spending.answering(running.instance.key, route.handler))
                     for route in asked
@@ -312,29 +328,3 @@ def _prepare(directory: Path) -> None:
             f"cannot make the state directory {directory}: {(error.strerror or str(error)).lower()}; "
             "set STATE_DIRECTORY to a folder that can be written to"
         ) from error
-
-
-def _plugin_status(running: Running) -> PluginStatus:
-    status = partial(
-        PluginStatus,
-        plugin=running.instance.key,
-        reason=running.instance.reason,
-        up=running.up,
-        paused_until=running.paused_until,
-    )
-    slot = running.slot
-    if slot is None or not running.up:
-        return status(error=running.error)
-    last = slot.last
-    if last is None:
-        return status(last_run="never")
-    return status(
-        last_run=last.status,
-        last_run_at=time.time() - max(0.0, time.monotonic() - last.at),
-        refused=last.refused,
-        error=last.error,
-        duration_seconds=last.duration,
-        series=last.series,
-        timeouts=slot.timeouts,
-        asked_again_in=slot.rests_for or None,
-    )

@@ -43,3 +43,13 @@ def socket_candidates() -> list[Path]:
 def configuration_file() -> Path:
     """Return where the last configuration that could be used is kept."""
     return state_directory() / "configuration.json"
+
+
+def resting_file() -> Path:
+    """Return where it is written down which plugins are left out after a start, because they held up the agent."""
+    return state_directory() / "resting.json"
+
+
+def held_file() -> Path:
+    """Return where the running agent notes who has its event loop: in memory, where the runtime directory is there."""
+    return runtime_directory() / "held"

@@ -16,6 +16,9 @@ KINDS = ("collectors", "exporters", "sinks")
 """The kinds of plugins: the names of the configuration's sections, of the bundled folders and, behind ``agentd.``, of
 the groups of entry points."""
 
+BUNDLED = "bundled"
+"""The origin of what comes with agentd."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -53,7 +56,7 @@ def bundled() -> Iterator[Found]:
     for location in spec.submodule_search_locations or () if spec else ():
         for kind in KINDS:
             for path, module in _modules(Path(location) / kind, f"agentd_plugins.{kind}"):
-                yield Found(path.stem, kind, module, origin="bundled")
+                yield Found(path.stem, kind, module, origin=BUNDLED)
 
 
 def installed() -> Iterator[Found]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -18,6 +20,7 @@ from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Plugin
 from agentd.registry import PluginError, Registry
 from agentd.routes import Route
+from agentd.status import PluginStatus
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Running:
     about: "About | None" = None
     error: str = ""
     paused_until: float | None = None
-    """Until when somebody has paused it, in seconds since 1970."""
+    """Until when it is paused, in seconds since 1970; where nobody has asked for that, ``error`` says why."""
 
     @property
     def up(self) -> bool:
@@ -164,6 +167,33 @@ def shed(running: Running, pressure: Pressure) -> None:
             running.plugin.shed(pressure)
         except ENDS as error:  # a plugin's failure is its own
             log.warning("%s gives nothing up: %s", running.instance.key, described(error))
+
+
+def status_of(running: Running) -> PluginStatus:
+    """Return how an instance is, and what came of a collector's last run."""
+    status = partial(
+        PluginStatus,
+        plugin=running.instance.key,
+        reason=running.instance.reason,
+        up=running.up,
+        paused_until=running.paused_until,
+    )
+    slot = running.slot
+    if slot is None or not running.up:
+        return status(error=running.error)
+    last = slot.last
+    if last is None:
+        return status(last_run="never")
+    return status(
+        last_run=last.status,
+        last_run_at=time.time() - max(0.0, time.monotonic() - last.at),
+        refused=last.refused,
+        error=last.error,
+        duration_seconds=last.duration,
+        series=last.series,
+        timeouts=slot.timeouts,
+        asked_again_in=slot.rests_for or None,
+    )
 
 
 def tells(running: Running) -> bool:

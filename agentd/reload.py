@@ -4,7 +4,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agentd import directories, logs, systemd
@@ -84,9 +85,14 @@ class Reloader:
             logs.configure(settings.agent.log_level, settings.agent.log_format)
             log.info("reloaded in %.0f ms: %s", (time.monotonic() - began) * 1000, changes)
             if changes.later:
-                log.warning("what changed in %s takes effect when the agent is started again", ", ".join(changes.later))
+                sections = ", ".join(f"[{name}]" for name in changes.later)
+                log.warning("what changed in %s is NOT in effect before the agent is started again", sections)
             flow.say("agent.config_reloaded", **changes.told())
             return changes
+
+    def paths(self) -> Mapping[str, str]:
+        """Return the paths that plugins answer, of those that there are now: see ``Registry.paths``."""
+        return self.registry.paths()
 
     async def keep(self) -> None:
         """Keep this configuration for a start at which that of the files cannot be used."""
@@ -123,7 +129,8 @@ class Reloader:
         self, settings: Settings, registry: Registry, changes: Changes, roster: Roster, web: WebServer
     ) -> None:
         before = self.settings
-        self.settings = settings  # new plugins are made by these
+        # New plugins are made by these. The journal goes on as it was begun: each further reload says so again.
+        self.settings = replace(settings, journal=before.journal)
         try:
             await roster.change(settings.instances, changes.fresh, registry, lambda: web.apply(settings.web))
         except (CannotRunError, ListenError) as error:

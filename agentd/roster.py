@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from agentd import instances
 from agentd.config import Instance, SinkKeys
@@ -16,6 +16,7 @@ from agentd.metrics.slot import Slot
 from agentd.plugin import Context, Sink
 from agentd.registry import Registry
 from agentd.resilience import Backoff
+from agentd.resting import REASON
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +59,24 @@ class Roster:
         """Return the instances of a kind."""
         return [running for running in self.runnings if running.instance.kind == kind]
 
-    async def begin(self, wanted: Iterable[Instance], registry: Registry) -> None:
-        """Start what is configured. What cannot start is named, and tried again later."""
+    async def begin(
+        self, wanted: Sequence[Instance], registry: Registry, resting: Mapping[str, float] | None = None
+    ) -> None:
+        """Start what is configured. What cannot start is named, and tried again later; what is ``resting`` is begun
+        only after so many seconds.
+        """
         self._registry = registry
-        runnings = instances.build(wanted, registry, self._context)
+        rests = {key: seconds for key, seconds in (resting or {}).items() if key in {each.key for each in wanted}}
+        built = iter(instances.build((each for each in wanted if each.key not in rests), registry, self._context))
+        runnings = [self._rest(each, rests[each.key]) if each.key in rests else next(built) for each in wanted]
         self._deliver(runnings)  # first, so that what others say when they start is on its way
         await self._start(runnings, registry)
         self.runnings = runnings
         self._put()
         for running in runnings:
-            if running.error:
+            if running.paused_until is not None:
+                self._flow.say("plugin.rests", plugin=running.instance.key, until=running.paused_until)
+            elif running.error:
                 self._flow.say("plugin.failed", plugin=running.instance.key, error=running.error)
                 self._later(running)
 
@@ -128,7 +137,7 @@ class Roster:
             until = time.time() + seconds
             rest = Running(running.instance, paused_until=until)
             await self._exchange([rest if each is running else each for each in self.runnings])
-            self._timers[key] = asyncio.get_running_loop().call_later(seconds, lambda: self._spawn(self.resume(key)))
+            self._resume_in(seconds, key)
             log.info("%s is paused for %.0f s", key, seconds)
             return until
 
@@ -245,9 +254,18 @@ class Roster:
         """Try one that could not start again: what it needs may come."""
         if running.error and running.plugin is not None:
             key = running.instance.key
-            wait = AGAIN[0] / 2 + self._waits.setdefault(key, Backoff(*AGAIN)).next()
-            loop = asyncio.get_running_loop()
-            self._timers[key] = loop.call_later(wait, lambda: self._spawn(self.resume(key)))
+            self._resume_in(AGAIN[0] / 2 + self._waits.setdefault(key, Backoff(*AGAIN)).next(), key)
+
+    def _rest(self, instance: Instance, seconds: float) -> Running:
+        key = instance.key
+        log.error(
+            "%s is left out for %.0f s: %s; agentd plugins resume %s begins it at once", key, seconds, REASON, key
+        )
+        self._resume_in(seconds, key)
+        return Running(instance, error=f"is left out for a while: {REASON}", paused_until=time.time() + seconds)
+
+    def _resume_in(self, seconds: float, key: str) -> None:
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, lambda: self._spawn(self.resume(key)))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         async def done() -> None:

@@ -17,7 +17,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     """Why it is not up, or how its last run failed."""
     paused_until: float | None = None
-    """Until when somebody has paused it, in seconds since 1970."""
+    """Until when somebody has paused it, or it is left out because it held up the agent (then ``error`` says so); in
+    seconds since 1970."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
     asked_again_in: float | None = None
@@ -33,7 +34,12 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def well(self) -> bool:
         """Whether nothing is wrong with it; somebody may have paused it."""
-        return (self.up or self.paused_until is not None) and self.last_run not in ("failed", "timed out")
+        return (self.up or self.paused) and self.last_run not in ("failed", "timed out")
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody has paused it."""
+        return self.paused_until is not None and not self.error
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +48,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     pid: int
     started_at: float
-    """Seconds since 1970."""
+    """Seconds since 1970, as the clock said then."""
     uptime_seconds: float
+    """Whatever the clock has been set to since."""
     ready: bool
     listen: list[str]
     config_files: list[str]
@@ -121,9 +128,9 @@ def line(status: Status) -> str:
         parts.append(f"{len(status.sinks)} {'sink' if len(status.sinks) == 1 else 'sinks'}")
     if unhealthy := [sink.sink for sink in status.sinks if not sink.healthy]:
         parts.append(f"not healthy: {' '.join(unhealthy)}")
-    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused_until]:
+    if down := [plugin.plugin for plugin in status.plugins if not plugin.up and not plugin.paused]:
         parts.append(f"down: {' '.join(down)}")
-    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused_until]:
+    if paused := [plugin.plugin for plugin in status.plugins if plugin.paused]:
         parts.append(f"paused: {' '.join(paused)}")
     if status.config_error:
         parts.append("THE CONFIGURATION HAS ERRORS" + (", an earlier one runs" if status.degraded else ""))

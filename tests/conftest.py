@@ -384,3 +384,33 @@ class Authority:
 def authority(server_binary: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Issues certificates for tests."""
     return Authority(server_binary("openssl"), tmp_path_factory.mktemp("certificates"))
+
+
+LEAKING = '''
+from agentd.plugin import Collector, Config, Secret, hookimpl
+
+class Options(Config):
+    """Options of a test."""
+
+    password: Secret
+    """What this plugin cannot keep to itself."""
+
+class Leaking(Collector[Options]):
+    """Tells its password in its errors."""
+
+    name = "leaking"
+
+    def collect(self):
+        password = self.config.password.reveal()
+        raise OSError(TEXT)
+
+@hookimpl
+def agentd_collectors():
+    return [Leaking]
+'''
+
+
+@pytest.fixture(scope="session")
+def leaking() -> Callable[[str], str]:
+    """Returns the source of a collector that fails with a text, an expression in which there is its ``password``."""
+    return lambda text: LEAKING.replace("TEXT", text)

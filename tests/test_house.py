@@ -40,6 +40,7 @@ FLOORS = (
         "agentd.events.envelope",
         "agentd.events.condense",
         "agentd.resilience",
+        "agentd.resting",
         "agentd.timesync",
         "agentd.options",
         "agentd.secrecy",

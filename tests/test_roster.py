@@ -165,12 +165,12 @@ async def test_an_exclusive_one_begins_when_the_old_one_has_ended(world):
 
 async def test_what_cannot_start_is_tried_again(world, monkeypatch):
     """A plugin that cannot start at first runs as soon as it can, and both is told."""
-    monkeypatch.setattr(roster, "AGAIN", (0.02, 0.02))
+    monkeypatch.setattr(roster, "AGAIN", (0.2, 0.2))
     cls = make()
     cls.failures = 3
     await world.roster.begin(wanted("a"), Shelf(a=cls))
     assert await world.names() == []
-    await until(lambda: world.roster.runnings[0].up)
+    await until(lambda: len(world.flow.said) > 1)
     assert await world.names() == ["collectors.a"]
     assert world.flow.said == [("plugin.failed", "collectors.a"), ("plugin.recovered", "collectors.a")]
 
@@ -238,3 +238,22 @@ async def test_exporters_start_behind_collectors(world):
     settings = [Instance("exporters", "out", "out", ExporterKeys(), Config()), *wanted("a")]
     await world.roster.begin(settings, shelf)
     assert world.roster.runnings[0].plugin.found == ["start"]
+
+
+async def test_one_that_rests_is_begun_when_its_time_is_over(world):
+    """What held up the agent is left out at the start, in its place and through a change, until its time is over or
+    somebody says so; who is not configured any more does not rest either.
+    """
+    shelf = Shelf(a=make(), b=make(), c=make())
+    resting = {"collectors.a": 2.0, "collectors.b": 3600.0, "collectors.gone": 3600.0}
+    await world.roster.begin(wanted("a", "b", "c"), shelf, resting)
+    assert [each.instance.key for each in world.roster.runnings] == ["collectors.a", "collectors.b", "collectors.c"]
+    assert world.flow.said == [("plugin.rests", "collectors.a"), ("plugin.rests", "collectors.b")]
+    assert "held up the whole agent" in world.roster.runnings[1].error
+    assert shelf.classes["b"].calls == []
+    await until(lambda: world.roster.runnings[0].up)
+    await world.roster.change(wanted("a", "b", "c"), {"collectors.b"}, shelf, nothing)
+    assert await world.names() == ["collectors.a", "collectors.c"]
+    await world.roster.resume("collectors.b")
+    assert await world.names() == ["collectors.a", "collectors.b", "collectors.c"]
+    assert world.flow.said[2:] == [("plugin.recovered", "collectors.a"), ("plugin.recovered", "collectors.b")]

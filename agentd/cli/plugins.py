@@ -8,6 +8,7 @@ import click
 from agentd.cli import common, fail
 from agentd.cli.client import ask
 from agentd.cli.loading import load
+from agentd.cli.status import current
 from agentd.config import Settings, suggest
 from agentd.discovery import KINDS
 from agentd.plugin import Plugin
@@ -35,23 +36,48 @@ def command(**_options: object) -> None:
 @click.option("--for", "how_long", default="1h", metavar="TIME", help="How long, 90s or 2h say; an hour if left out.")
 @common
 def pause(plugin: str, how_long: str, **_options: object) -> None:
-    """Stop a plugin of the running agent for a while; PLUGIN is its kind and name, ``collectors.cpu``.
+    """Stop a plugin of the running agent for a while; PLUGIN is its kind and name, ``collectors.cpu``, or just ``cpu``
+    where no other kind has one of that name.
 
     A reload leaves it paused; a restart of the agent does not.
     """
-    ask(f"/api/v1/plugins/{quote(plugin, safe='')}/pause", query={"for": how_long}, method="POST")
-    click.echo(f"{plugin} is paused for {how_long}")
+    key = running(plugin)
+    ask(f"/api/v1/plugins/{quote(key, safe='')}/pause", query={"for": how_long}, method="POST")
+    click.echo(f"{key} is paused for {how_long}")
 
 
 @command.command("resume")
 @click.argument("plugin")
 @common
 def resume(plugin: str, **_options: object) -> None:
-    """Start a plugin of the running agent that was paused, or that could not start, and ask a collector again that
-    rests because it failed again and again.
+    """Start a plugin of the running agent that was paused, that could not start, or that is left out because it held up
+    the agent, and ask a collector again that rests because it failed again and again. PLUGIN is ``collectors.cpu``, or
+    just ``cpu`` where no other kind has one of that name.
     """
-    ask(f"/api/v1/plugins/{quote(plugin, safe='')}/resume", method="POST")
-    click.echo(f"{plugin} is to run again: agentd status shows it")
+    key = running(plugin)
+    ask(f"/api/v1/plugins/{quote(key, safe='')}/resume", method="POST")
+    click.echo(f"{key} is to run again: agentd status shows it")
+
+
+def running(name: str) -> str:
+    """Return the key of an instance of the running agent, given by it or by its name alone. Ends where that is none, or
+    stands for several.
+    """
+    status = current()
+    keys = [plugin.plugin for plugin in status.plugins]
+    found = [name] if name in keys else [key for key in keys if bare(key) == name]
+    if len(found) > 1:
+        fail(f'"{name}" may be {" or ".join(found)}')
+    if not found:
+        off = [f"{key} is switched off: {why}" for key, why in status.disabled.items() if name in (key, bare(key))]
+        near = suggest(name, keys) or suggest(name, map(bare, keys))
+        fail(f'no plugin "{name}" is configured{"; " + off[0] if off else near or ": agentd status lists them"}')
+    return found[0]
+
+
+def bare(key: str) -> str:
+    """Return the name of an instance without its kind."""
+    return key.partition(".")[2]
 
 
 @command.command("show")

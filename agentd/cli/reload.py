@@ -41,5 +41,5 @@ def show(method: str, done: str) -> None:
     for name in changes.sections:
         click.echo(f"~ [{name}]")
     for name in changes.later:
-        click.echo(f"~ [{name}] takes effect when the agent is started again")
+        click.echo(f"~ [{name}] is NOT in effect before the agent is started again: systemctl restart agentd")
     click.echo(done if changes else f"{done}: nothing changed")

@@ -11,6 +11,7 @@ from agentd.status import Status, wrong
 
 TROUBLE = (
     "plugin.failed",
+    "plugin.rests",
     "collector.timed_out",
     "sink.disconnected",
     "journal.*",

@@ -19,6 +19,9 @@ from agentd.plugin import Sink
 from agentd.status import SinkStatus
 from agentd.store.journal import Journal
 
+FINISH_WITHIN = 5.0
+"""Seconds at most for which one waits for a batch that is being sent before its sink is replaced."""
+
 
 class Delivery:
     """Delivers to one sink, until it is stopped. Whatever the sink does, nothing else notices."""
@@ -48,6 +51,9 @@ class Delivery:
         self._busy = False
         self._jump: int | None = None
         self._replaying = False
+        self._finishing = False
+        self._between = asyncio.Event()  # batches: nothing is being sent whose end would not be noted
+        self._between.set()
         calls = Bounded(keys.timeout)
         self._attempts = Attempts(sink, keys, calls, emit, now)
         self._dead = DeadLetters(sink, journal, calls)
@@ -65,6 +71,15 @@ class Delivery:
         self._task = asyncio.get_running_loop().create_task(
             self._run(), name=self.name, context=on_behalf_of(self.name)
         )
+
+    async def finish(self) -> None:
+        """Begin to send nothing more, and wait until what is being sent has arrived, so that whoever goes on from here
+        does not send it again: for the section's ``timeout``, and ``FINISH_WITHIN`` at most.
+        """
+        self._finishing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self._keys.timeout, FINISH_WITHIN)):
+                await self._between.wait()
 
     async def stop(self, within: float) -> None:
         """End; what was not delivered is so after the next start."""
@@ -145,6 +160,7 @@ class Delivery:
             try:
                 if self._replaying:
                     self._replaying = False
+                    await self._begin_to_send()
                     self._attempts.sent += await self._dead.replay(self._keys.batch.events)
                 records, reached = await self._next()
                 if records:
@@ -157,6 +173,7 @@ class Delivery:
                     self._at = reached
                     self._settle()
             except Exception as error:  # noqa: BLE001  # a bug here must not end the sink for good
+                self._between.set()
                 self._sink.log.error("delivery failed: %s", described(error))
                 await self._sleep(LONGEST_WAIT)
 
@@ -172,6 +189,7 @@ class Delivery:
     async def _next(self) -> tuple[Sequence[Record], int]:
         """Return the next events to deliver, and up to where the journal was read for them."""
         self._busy = False
+        self._between.set()
         batch = self._keys.batch
         while self._jump is None and not self._replaying:
             if self._condenser is not None and (ended := self._condenser.ended(self._now())):
@@ -220,6 +238,7 @@ class Delivery:
                 await self._sleep(wait)
             if not sending:
                 continue
+            await self._begin_to_send()
             outcome = await self._attempts.send(sending)
             if outcome.arrived or outcome.rejected:
                 self._progress = self._now()
@@ -232,7 +251,14 @@ class Delivery:
                     self._journal.move(self.name, max(outcome.arrived[-1].seq, self._got))
                 del left[: len(outcome.arrived)]
             if outcome.wait is not None:
+                self._between.set()
                 await self._sleep(outcome.wait)
+
+    async def _begin_to_send(self) -> None:
+        if self._finishing:
+            self._between.set()
+            await asyncio.get_running_loop().create_future()  # until it is stopped
+        self._between.clear()
 
     async def _bury(self, rejected: Sequence[Record], reason: str) -> None:
         """Set aside what the receiver will never accept; wait until that is written down."""

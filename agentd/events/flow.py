@@ -112,8 +112,13 @@ class Flow:
             delivery.start()
 
     async def retire(self, sinks: Iterable[str]) -> None:
-        """Stop the deliveries to some sinks, given by their names; their places in the journal are kept."""
-        gone = [self.deliveries.pop(name) for name in sinks if name in self.deliveries]
+        """Stop the deliveries to some sinks, given by their names, when the batch that each is sending has arrived;
+        their places in the journal are kept.
+        """
+        gone = [self.deliveries[name] for name in sinks if name in self.deliveries]
+        await asyncio.gather(*(delivery.finish() for delivery in gone))
+        for delivery in gone:
+            del self.deliveries[delivery.name]
         await asyncio.gather(*(delivery.stop(STOP_WITHIN) for delivery in gone))
 
     async def close(self, within: float) -> None:

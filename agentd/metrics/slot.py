@@ -149,6 +149,7 @@ class Slot:
             return None
         self._begun = now
         self.collector.context.deadline = min(deadline, self._begun + self.timeout)
+        held = self._spending.held.hold(self.key, now)
         try:
             if self.threaded and (self._always or self.collector.waits()):
                 return self._follow(self._in_thread())
@@ -162,6 +163,8 @@ class Slot:
             self._fail(error)
         else:
             self._accept(*result)
+        finally:
+            self._spending.held.give_back(held)
         if self.last is not None:
             self._spending.ran(self.key, self.last.duration)
         return None

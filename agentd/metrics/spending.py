@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from agentd.metrics.family import counter
 from agentd.metrics.frame import Frame, Layout
+from agentd.metrics.held import Held
 
 T = TypeVar("T")
 
@@ -51,7 +52,9 @@ class Spending:
         ("plugin",),
     )
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.held = Held()
+        """Who has the event loop now."""
         self._clock = clock
         self._cpu: defaultdict[str, float] = defaultdict(float)
         self._blocked: dict[str, float] = {}
@@ -76,9 +79,11 @@ class Spending:
         outer, self._within = self._within, []
         self._steps += 1
         begun, used = self._clock(), time.thread_time()
+        before = self.held.hold(key, begun)
         try:
             return take(*arguments)
         finally:
+            self.held.give_back(before)
             cpu, wall = time.thread_time() - used, self._clock() - begun
             share = min(1.0, cpu / wall) if wall > 0 else 1.0
             own, own_wall = cpu, wall
@@ -106,10 +111,11 @@ class Spending:
         """Return a function that counts the CPU time of one when it is called in a thread."""
 
         def measured(*arguments: object) -> T:
-            begun = time.thread_time()
+            begun, place = time.thread_time(), self.held.enter(key)
             try:
                 return function(*arguments)
             finally:
+                self.held.leave(place)
                 with self._lock:
                     self._worked[key] += time.thread_time() - begun
 

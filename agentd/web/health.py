@@ -25,6 +25,7 @@ def routes(status: Callable[[], Status]) -> list[Route]:
             for sink in now.sinks
             if not sink.healthy
         ]
+        bad += [f"degraded: {each.plugin} {each.error}\n" for each in now.plugins if each.paused_until and each.error]
         if now.degraded:
             bad.append(f"degraded: the configuration has errors, the last that had none is used: {now.config_error}\n")
         return web.Response(status=503 if bad else 200, text="".join(bad) or "ok\n")
@@ -35,7 +36,12 @@ def routes(status: Callable[[], Status]) -> list[Route]:
     tags = ("agent",)
     live = (Answer(200, "It answers.", str, "text/plain"),)
     ready = (
-        Answer(200, "It is ready: every sink delivers, and the configuration is that of the files.", str, "text/plain"),
+        Answer(
+            200,
+            "It is ready: every sink delivers, no plugin is left out, and the configuration is the files'.",
+            str,
+            "text/plain",
+        ),
         Answer(503, "It is not; the text says why.", str, "text/plain"),
     )
     told = (Answer(200, "How it is.", Status),)

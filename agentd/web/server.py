@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -48,9 +47,11 @@ class WebServer:
         in_worker: InWorker = asyncio.to_thread,
         *,
         handed: Handed | None = None,
-        sections: Mapping[str, str] = MappingProxyType({}),
+        sections: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """``sections``: by path, the section of the configuration by which somebody answers there."""
+        """``sections`` tells, by path, the section of the configuration by which somebody answers there: asked each
+        time, as a reload may bring others.
+        """
         self._settings = WebSettings() if settings is None else settings
         self._unix_socket = unix_socket
         self._in_worker = in_worker
@@ -283,7 +284,7 @@ class WebServer:
 
     def _advice(self, path: str | None) -> str:
         """Return what to do about a path at which a plugin would answer if it ran; nothing for any other."""
-        for root, section in self._sections.items():
+        for root, section in self._sections().items():
             if f"{path}/".startswith(f"{root}/") and not any(each.path.startswith(root) for each in self.routes):
                 return (
                     f": that takes [{section}] in the configuration. If it is there, `agentd status` says what is wrong"

@@ -44,7 +44,7 @@ class Here:
     """An agent with a sink that appends to a file, and the command line beside it."""
 
     server: object
-    out: Path
+    out: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,6 +76,12 @@ class Here:
 def configuration(out: Path, journal: str = "") -> str:
     """Return a configuration with the sink of these tests, and few collectors."""
     return f"[journal]\n{journal}\n[sinks.tiny]\npath = '{out}'\nunhealthy_after = '300ms'"
+
+
+@pytest.fixture(scope="session")
+def beside() -> Callable[..., Here]:
+    """Returns an agent with the command line beside it."""
+    return Here
 
 
 @pytest.fixture(scope="module")

@@ -23,28 +23,6 @@ PARTS = {
     "store.json", "versions.txt",
 }  # fmt: skip
 
-LEAKING = '''
-from agentd.plugin import Collector, Config, Secret, hookimpl
-
-class Options(Config):
-    """Options of a test."""
-
-    password: Secret
-    """What this plugin cannot keep to itself."""
-
-class Leaking(Collector[Options]):
-    """Tells its password in its errors."""
-
-    name = "leaking"
-
-    def collect(self):
-        raise OSError(f"the server does not like {self.config.password.reveal()!r} of http://me:pa55word@host/")
-
-@hookimpl
-def agentd_collectors():
-    return [Leaking]
-'''
-
 
 def unpacked(path):
     """Return the texts of an archive by their names, without the folder that they are in."""
@@ -55,10 +33,11 @@ def unpacked(path):
         return {member.name.split("/")[1]: archive.extractfile(member).read().decode() for member in members}
 
 
-def test_of_a_running_agent(command, start_agent, tmp_path):
+def test_of_a_running_agent(command, start_agent, tmp_path, leaking):
     """All is in it, for its owner alone, and not even what a plugin tells of its own secret."""
     secret = 'sup3r "secret"'
-    agent = start_agent(f"[collectors.leaking]\npassword='{secret}'", plugins={"leaking": LEAKING})
+    plugin = leaking('f"the server does not like {password!r} of http://me:pa55word@host/"')
+    agent = start_agent(f"[collectors.leaking]\npassword='{secret}'", plugins={"leaking": plugin})
     agent.get("/metrics")
     environment = {name: agent.environment[name] for name in ("RUNTIME_DIRECTORY", "STATE_DIRECTORY")}
     result = command("bundle", "out.tar.gz", environment=environment)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from msgspec.structs import replace
 
 from agentd.cli.doctor import lines
 from agentd.cli.doctor.checks import CHECKS, DAC_OVERRIDE, DAC_READ_SEARCH, examine, may, older
-from agentd.cli.doctor.facts import Address, Disk, Facts, File, Library, Owned, User
+from agentd.cli.doctor.facts import Address, Disk, Facts, File, Library, Owned, Trial, User
+from agentd.cli.doctor.trial import asked, trial
+from agentd.cli.loading import use
+from agentd.config import find, read
 from agentd.status import PluginStatus, Status
 
 AGENT = User(uid=990, groups=frozenset((990, 991)), name="agentd")
@@ -96,6 +100,9 @@ FAILING = PluginStatus(plugin="collectors.x", up=True, reason="", last_run="fail
         ({"libraries": (Library("redis", "5.2", None, "redis", ("sinks.a",)),)}, "versions", "bad", "sinks.a needs"),
         ({"libraries": (Library("redis", "5.10", "5.9"),)}, "versions", "warn", "5.9"),
         ({"status": replace(STATUS, plugins=[REFUSED])}, "privileges", "warn", "rapl tells nothing: needs it"),
+        ({"status": None, "trial": Trial(9, {"collectors.rapl": "needs it"})}, "privileges", "warn", "rapl tells noth"),
+        ({"status": None, "trial": Trial(9, {}, {"collectors.x": "broken"})}, "collectors", "warn", "x fails as u"),
+        ({"status": None, "trial": Trial(error="no fork")}, "privileges", "warn", "cannot be found out: no fork"),
         ({"descriptors": 512}, "limits", "bad", "512 files"),
         ({"descriptors": 2048}, "limits", "warn", "2048 files"),
         ({"open_descriptors": 65000}, "limits", "bad", "65000 are"),
@@ -190,6 +197,8 @@ def test_without_an_agent(command, tmp_path):
     assert "sinks.fleet.password: everybody may read" in by_check["files", "warn"]
     assert "sinks.second.password stands in" in by_check["secrets", "bad"]
     assert "no agent answers" in by_check["agent", "warn"]
+    assert re.match(r"of [1-9]\d+ collectors that were tried as user ", by_check["privileges", "ok"])
+    assert by_check["privileges", "ok"].endswith("only a running agent can tell")
     assert "hunter" not in json.dumps(found)
 
 
@@ -218,6 +227,52 @@ class Lacking(Collector[Config]):
 def agentd_collectors():
     return [Lacking]
 '''
+
+
+OF_ROOT = """
+import os
+from agentd.plugin import Collector, Config, Family, Refused, hookimpl
+
+class OfRoot(Collector[Config]):
+    \"\"\"Tells who is root alone.\"\"\"
+
+    name = "of_root"
+
+    def collect(self):
+        if os.geteuid() or os.getegid() or 0 in os.getgroups():
+            raise Refused(f"user {os.geteuid()} is not root")
+        return [Family.gauge("root", "Root.", 1)]
+
+class Ends(Collector[Config]):
+    \"\"\"Takes the process with it.\"\"\"
+
+    name = "ends"
+
+    def collect(self):
+        os._exit(3)
+
+@hookimpl
+def agentd_collectors():
+    return [OfRoot, Ends]
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_collectors_are_tried_as_another_user(tmp_path):
+    """Without an agent collectors are asked as its user, in a process whose end is not the doctor's."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "of_root.py").write_text(OF_ROOT)
+    config = tmp_path / "agentd.toml"
+    config.write_text(f"[agent]\nplugin_dirs = ['{tmp_path}/plugins']\n[collectors]\nenable=['uname']\n")
+    settings, registry = use(read(find(str(config))), {}, "error")
+    by_name = {each.name: each for each in settings.instances}
+    nobody, root = User(65534, frozenset({65534})), User(0, frozenset({0}))
+    tried = [by_name["of_root"], by_name["uname"]]
+    assert asked(settings, registry, tried, nobody) == Trial(2, {"collectors.of_root": "user 65534 is not root"})
+    assert asked(settings, registry, tried, root) == Trial(2)
+    assert asked(settings, registry, [by_name["ends"]], root) == Trial(error="they gave no answer")
+    assert os.geteuid() == 0
+    assert set(trial(settings, registry, root).left_out) == {"collectors.of_root", "collectors.ends"}
 
 
 def test_with_an_agent(command, start_agent):

@@ -27,25 +27,32 @@ NAME_SERVER = "127.0.53.53"
 """An address of this machine's own that no other program is likely to have a name server on."""
 
 STUCK = '''
-import itertools
+import itertools, os, time
 from agentd.plugin import Collector, Config, hookimpl
 
 class Stuck(Collector[Config]):
-    """Hangs in C, and never lets go of the interpreter, once a file is there."""
+    """Hangs for ever once a file is there, and says before that it begins."""
 
     name = "stuck"
+    blocking = {blocking}
 
     def collect(self):
-        try:
-            open("stuck").close()
-        except FileNotFoundError:
+        folder = os.environ["STUCK"]
+        if not os.path.exists(folder + "/stuck"):
             return []
-        return sum(itertools.repeat(0))
+        open(folder + "/begun", "a").write("begun ")
+        return {hang}
 
 @hookimpl
 def agentd_collectors():
     return [Stuck]
 '''
+
+NEVER_LETS_GO = {"hang": "sum(itertools.repeat(0))", "blocking": True}
+"""In C, in a thread of its own, with the interpreter: no other thread runs any more."""
+
+BLOCKS = {"hang": "time.sleep(10**6)", "blocking": False}
+"""On the event loop: other threads do run."""
 
 
 def post(agent, number):
@@ -178,6 +185,7 @@ def test_a_clock_that_goes_back_by_a_day(start_agent, fleet, tmp_path):
         assert total(answer, "robot_up") == (3, 3)
         assert answer.value("agentd_journal_writable") == 1
         assert total(answer, "agentd_sink_lag_seconds")[0] < 60
+        assert 0 < json.loads(agent.get("/api/v1/status").text)["uptime_seconds"] < 1000
     assert kept(agent) == [0, 1, 2]
     found = json.loads(agent.get("/api/v1/events?type=test.number").text)["events"]
     times = [event["timestamp"] for event in reversed(found)]
@@ -308,28 +316,104 @@ unhealthy_after = "1s"
         server.socket.close()
 
 
-def test_a_collector_that_never_lets_go_of_the_interpreter(start_agent, tmp_path):
-    """Nothing answers any more; whoever aborts it, as a watchdog does, learns from the log which plugin it was, and
-    what was acknowledged is there at the next start.
+@pytest.fixture
+def watchdog(tmp_path):
+    """Listens as systemd does, with a watchdog of six seconds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(6)
+        yield listening
+
+
+def silent(watchdog):
+    """Return when there has been no sign of life for six seconds."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            watchdog.recv(4096)
+
+
+@pytest.mark.parametrize("how", [BLOCKS, NEVER_LETS_GO], ids=["on the loop", "with the interpreter"])
+def test_a_collector_that_blocks_for_ever_again_and_again(start_agent, watchdog, tmp_path, how):
+    """Nothing answers any more, and the log of who is aborted, as by a watchdog, names the plugin. The next start does
+    without that plugin, loudly, and has what was acknowledged; an operator brings it back. One that does it again is
+    left out for longer.
     """
-    agent = start_agent(TO_FILE.format(folder=tmp_path), plugins={"stuck": STUCK})
+    folders = {"STATE_DIRECTORY": str(tmp_path / "state"), "RUNTIME_DIRECTORY": str(tmp_path / "run")}
+    systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "6000000", "STUCK": str(tmp_path)}
+
+    def start():
+        return start_agent(
+            TO_FILE.format(folder=tmp_path),
+            plugins={"stuck": STUCK.format(**how)},
+            environment={**folders, **systemd},
+            ready=False,
+        )
+
+    def hang(agent):
+        (tmp_path / "begun").unlink(missing_ok=True)
+        (tmp_path / "stuck").write_text("")
+        with socket.create_connection(("127.0.0.1", agent.port), timeout=60) as scrape:
+            scrape.sendall(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            agent.until((tmp_path / "begun").exists)
+            with socket.create_connection(("127.0.0.1", agent.port), timeout=3) as other:
+                other.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                with pytest.raises(TimeoutError):
+                    other.recv(100)
+            silent(watchdog)
+        assert agent.stop(signal.SIGABRT) == -signal.SIGABRT
+        assert "stuck.py" in agent.log()
+
+    def left_out(agent):
+        agent.until(lambda: agent.answers("/livez") and json.loads(agent.get("/api/v1/status").text)["ready"])
+        answer = agent.get("/metrics")
+        assert_rest_is_served(answer)
+        assert answer.value("agentd_plugin_up", plugin="collectors.stuck") == 0
+        assert [key for (name, key), value in answer.samples.items() if name == "agentd_plugin_up" and not value] == [
+            frozenset({("plugin", "collectors.stuck")})
+        ]
+        degraded = agent.get("/readyz")
+        assert degraded.status == 503
+        assert "collectors.stuck is left out for a while: it held up the whole agent" in degraded.text
+        assert "agentd plugins resume collectors.stuck" in agent.log()
+        plugins = json.loads(agent.get("/api/v1/status").text)["plugins"]
+        (stuck,) = [plugin for plugin in plugins if plugin["plugin"] == "collectors.stuck"]
+        assert "held up the whole agent" in stuck["error"]
+        rests = json.loads(agent.get("/api/v1/events?type=plugin.rests").text)["events"]
+        assert rests[0]["payload"] == {"plugin": "collectors.stuck", "until": stuck["paused_until"]}
+        return stuck["paused_until"] - time.time()
+
+    agent = start()
+    agent.until(lambda: agent.answers("/readyz"))
     for number in range(10):
         assert post(agent, number).status == 201
-    (agent.folder / "stuck").write_text("")
-    with socket.create_connection(("127.0.0.1", agent.port), timeout=60) as scrape:
-        scrape.sendall(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        time.sleep(1)
-        with socket.create_connection(("127.0.0.1", agent.port), timeout=3) as other:
-            other.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            with pytest.raises(TimeoutError):
-                other.recv(100)
-    assert agent.stop(signal.SIGABRT) == -signal.SIGABRT
-    assert "stuck.py" in agent.log()
-    again = start_agent(
-        TO_FILE.format(folder=tmp_path), environment={"STATE_DIRECTORY": agent.environment["STATE_DIRECTORY"]}
+    hang(agent)
+    agent = start()
+    assert 0 < left_out(agent) <= 600
+    assert kept(agent) == list(range(10))
+    agent.until(lambda: set(delivered(tmp_path)) == set(range(10)))
+    assert agent.stop() == 0
+    agent = start()
+    assert 0 < left_out(agent) <= 600
+    if how is NEVER_LETS_GO:
+        return
+    (tmp_path / "stuck").unlink()
+    (tmp_path / "state" / "resting.json").write_text(
+        json.dumps({"collectors.stuck": {"times": 1, "until": time.time() + 1}})
     )
-    assert kept(again) == list(range(10))
-    again.until(lambda: set(delivered(tmp_path)) == set(range(10)))
+    assert agent.stop() == 0
+    agent = start()  # whose rest ends by itself
+    agent.until(lambda: agent.answers("/readyz"))
+    hang(agent)
+    agent = start()
+    assert 600 < left_out(agent) <= 1200
+    (tmp_path / "stuck").unlink()
+    assert agent.get("/api/v1/plugins/collectors.stuck/resume", method="POST").status == 200
+    assert agent.get("/readyz").status == 200
+    assert agent.get("/metrics").value("agentd_plugin_up", plugin="collectors.stuck") == 1
+    assert agent.stop() == 0
+    agent = start()
+    agent.until(lambda: agent.answers("/readyz"))
+    assert "is left out" not in agent.log()
 
 
 def test_an_agent_that_is_stopped_for_a_while(start_agent, fleet, tmp_path):

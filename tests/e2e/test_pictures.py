@@ -189,6 +189,7 @@ def test_alerts_fire_when_they_should(server_binary, group):
 
 
 AGENT = """
+memory_limit = "4GiB"
 [web]
 tokens_file = "{folder}/tokens.toml"
 [collectors.robots]
@@ -208,6 +209,25 @@ events = ["mission.*"]
 plugin = "file"
 path = "{folder}/events.jsonl"
 """
+
+HEAVY = '''
+import time
+from agentd.plugin import Collector, Config, hookimpl
+
+class Heavy(Collector[Config]):
+    """Holds up everything else for a moment."""
+
+    name = "heavy"
+    blocking = False
+
+    def collect(self):
+        time.sleep(0.12)
+        return []
+
+@hookimpl
+def agentd_collectors():
+    return [Heavy]
+'''
 
 PROMETHEUS = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
@@ -269,7 +289,7 @@ def watched(server_binary, standing, unused_ports, tmp_path_factory):
     standing.server(command, at, folder / "redis", {}, ready=None)
     (folder / "tokens.toml").write_text("")
     (folder / "tokens.toml").chmod(0o600)
-    agent = standing.agent(AGENT.format(folder=folder, redis=at))
+    agent = standing.agent(AGENT.format(folder=folder, redis=at), plugins={"heavy": HEAVY})
     (folder / "fleet").mkdir()
     fleet = [sys.executable, "-m", "agentd", "simulate", "--robots", "10", "--seed", "7", "--url", agent.url]
     standing.server(fleet, agent.port, folder / "fleet", agent.environment, ready=None)

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -223,10 +226,77 @@ def test_other_labels_are_in_every_event(steered):
 
 
 def test_what_takes_a_restart_is_said(steered):
-    """Other settings of the journal are for the next start, and the answer says so."""
+    """Other settings of the journal are for the next start: answer, log and comparison say so each time until then,
+    unless they are taken back.
+    """
     agent = steered(TWO, {"counting": SIDE_BY_SIDE})
     agent.edit("[collectors.kept]", "[journal]\nmax_age = '1d'\n[collectors.kept]")
-    assert agent.reload() == (200, {"later": ["journal"]})
+    said = "what changed in [journal] is NOT in effect before the agent is started again"
+    for times in (1, 2):
+        assert agent.reload() == (200, {"later": ["journal"]})
+        assert agent.server.log().count(said) == times
+    assert agent.reload("GET") == (200, {"later": ["journal"]})
+    shown = subprocess.run(
+        [sys.executable, "-m", "agentd", "reload"],
+        env={**os.environ, **agent.server.environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert "~ [journal] is NOT in effect before the agent is started again" in shown.stdout
+    agent.edit("[journal]\nmax_age = '1d'\n", "")
+    assert agent.reload() == (200, {})
+
+
+SLOWLY = """
+import asyncio
+from agentd.plugin import Config, Sink, hookimpl
+
+class Options(Config):
+    path: str
+    note: str = ""
+
+class Slowly(Sink[Options]):
+    name = "slowly"
+
+    async def send(self, events):
+        with open(self.config.path, "a") as file:
+            file.writelines(f"{event.event.payload['n']}\\n" for event in events)
+        await asyncio.sleep(1.5)  # it has them, but has not said so
+
+@hookimpl
+def agentd_sinks():
+    return [Slowly]
+"""
+
+
+def test_a_batch_under_way_is_not_sent_twice(steered, tmp_path):
+    """A sink that is begun anew, paused or resumed in the middle of a batch repeats none of it, and leaves none out."""
+    out = tmp_path / "out"
+    config = f"[sinks.slowly]\npath = '{out}'\nnote = 'a'\nevents = ['test.*']\nstart = 'beginning'\n"
+    agent = steered(f"\n{config}", {"slowly": SLOWLY})
+
+    def post(number):
+        event = json.dumps({"type": "test.number", "payload": {"n": number}}).encode()
+        assert agent.server.get("/api/v1/events", method="POST", body=event).status == 201
+
+    def got():
+        *whole, _ = (out.read_text() if out.exists() else "").split("\n")
+        return [int(line) for line in whole]
+
+    post(0)
+    agent.server.until(lambda: got() == [0])
+    post(1)
+    agent.edit("'a'", "'b'")
+    assert agent.reload() == (200, {"changed": ["sinks.slowly"]})
+    agent.server.until(lambda: got() == [0, 1])
+    assert agent.server.get("/api/v1/plugins/sinks.slowly/pause", method="POST").status == 200
+    post(2)
+    assert agent.server.get("/api/v1/plugins/sinks.slowly/resume", method="POST").status == 200
+    agent.server.until(lambda: got() == [0, 1, 2])
+    post(3)
+    agent.server.until(lambda: got() == [0, 1, 2, 3])
 
 
 def test_a_hang_up_reloads_and_opens_files_anew(steered, tmp_path):

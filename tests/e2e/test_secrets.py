@@ -236,33 +236,11 @@ def fields(type_):
     return all_fields(type_)
 
 
-LEAKING = '''
-from agentd.plugin import Collector, Config, Secret, hookimpl
-
-class Options(Config):
-    """Options of a test."""
-
-    password: Secret
-    """What this plugin cannot keep to itself."""
-
-class Leaking(Collector[Options]):
-    """Tells its password in its errors."""
-
-    name = "leaking"
-
-    def collect(self):
-        raise OSError(f"it does not like {self.config.password.reveal()[20:40]}")
-
-@hookimpl
-def agentd_collectors():
-    return [Leaking]
-'''
-
-
-def test_a_leak_would_be_found(start_agent):
+def test_a_leak_would_be_found(start_agent, leaking):
     """What the test above looks for is found where a plugin does tell a part of its secret."""
     secret = canary()
-    agent = start_agent(f"[collectors.leaking]\npassword='{secret}'", plugins={"leaking": LEAKING})
+    plugin = leaking('f"it does not like {password[20:40]}"')
+    agent = start_agent(f"[collectors.leaking]\npassword='{secret}'", plugins={"leaking": plugin})
     agent.get("/metrics")
     texts = {"status": agent.get("/api/v1/status").body, "log": agent.log(), "metrics": agent.get("/metrics").body}
     assert [leak.partition(":")[0] for leak in leaks(texts, {"it": secret})] == ["it in status", "it in log"]

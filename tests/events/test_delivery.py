@@ -136,6 +136,67 @@ async def test_a_sink_goes_on_where_it_was(tmp_path):
         await until(lambda: sink.arrived == [1, 2, 3])
 
 
+@pytest.mark.parametrize("keys", [{}, {"condense": Condense(key=["payload.n"], window=Duration(0.01))}])
+async def test_a_batch_that_is_being_sent_is_not_sent_again(tmp_path, keys):
+    """Who takes the place of a sink goes on behind the batch that it was sending, however slow its receiver is."""
+    answering, asked = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_events):
+        asked.set()
+        await answering.wait()
+
+    async with opened(tmp_path) as world:
+        await world.emit(*range(25))
+        old, new = Scripted(slowly), Scripted()
+        made = world.add(old, batch=Batch(events=10), **keys)
+        await asked.wait()
+        finishing = asyncio.create_task(made.finish())
+        await asyncio.sleep(0.05)
+        assert not finishing.done()
+        answering.set()
+        await finishing
+        await made.stop(1.0)
+        world.add(new, batch=Batch(events=10), **keys)
+        await until(lambda: len(old.arrived + new.arrived) >= 25)
+        assert old.batches == [list(range(10))]
+        assert old.arrived + new.arrived == list(range(25))
+
+
+async def test_a_receiver_that_never_answers_is_waited_for_for_a_while(tmp_path, monkeypatch):
+    """Nobody waits longer than a few seconds for the end of a batch, or than its section's timeout."""
+
+    async def never(_events):
+        await asyncio.get_running_loop().create_future()
+
+    async with opened(tmp_path) as world:
+        await world.emit(0)
+        for bound, keys in ((0.05, {}), (1000.0, {"timeout": Duration(0.05)})):
+            monkeypatch.setattr(delivery, "FINISH_WITHIN", bound)
+            hanging = Scripted(never, never, never)
+            made = world.add(hanging, **keys)
+            await until(lambda hanging=hanging: hanging.batches)
+            await asyncio.wait_for(made.finish(), 30)
+            await made.stop(1.0)
+        new = Scripted()
+        world.add(new)
+        await until(lambda: new.arrived == [0])
+
+
+async def test_a_sink_that_waits_is_not_waited_for(tmp_path, monkeypatch):
+    """A sink that waits for its receiver to come back, or for events, is done with at once, and begins nothing."""
+    monkeypatch.setattr(delivery, "FINISH_WITHIN", 1000.0)
+    async with opened(tmp_path) as world:
+        idle, away = Scripted(name="sinks.idle"), Scripted(Retry("away", after=1000.0), name="sinks.away")
+        made = [world.add(idle), world.add(away, timeout=Duration(1000.0))]
+        await world.emit(0)
+        await until(lambda: idle.arrived == [0] and away.batches)
+        await until(lambda: made[1].status().retried)
+        await asyncio.wait_for(asyncio.gather(*(each.finish() for each in made)), 30)
+        await world.emit(1)
+        await asyncio.sleep(0.1)
+        assert (idle.batches, away.batches) == ([[0]], [[0]])
+
+
 @pytest.mark.parametrize(("start", "expected"), [("now", [3]), ("beginning", [1, 2, 3])])
 async def test_a_new_sink_begins_where_its_section_says(tmp_path, start, expected):
     """With what comes from now on, or with all that is kept."""

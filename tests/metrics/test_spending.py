@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from agentd.metrics.held import suspects
 from agentd.metrics.spending import Measured, Spending, on_behalf_of
 
 
@@ -148,3 +149,30 @@ def test_what_is_told_has_one_layout():
     first = spending.families().layout
     spending.ran("collectors.a", 0.1)
     assert spending.families().layout is first
+
+
+async def test_who_has_the_loop_is_noted_and_given_back(tmp_path):
+    """Within a step, and what it does for another, the plugin is noted; behind it nobody is, whatever came of it."""
+    spending, file, seen = Spending(), tmp_path / "held", []
+    spending.held.open(file, "boot", 30.0)
+
+    def look():
+        data = bytearray(file.read_bytes())
+        memoryview(data)[:8].cast("d")[0] = time.monotonic() + 1000  # as if it had gone on for long
+        seen.append(suspects(bytes(data), "boot", time.monotonic() + 1000, 30.0))
+
+    def inner():
+        look()
+        raise ValueError("it fails")
+
+    def outer():
+        look()
+        with pytest.raises(ValueError, match="fails"):
+            spending.step("collectors.b", inner)
+        look()
+
+    spending.step("collectors.a", outer)
+    look()
+    await asyncio.to_thread(spending.working("collectors.c", look))
+    spending.held.close()
+    assert seen == [["collectors.a"], ["collectors.b"], ["collectors.a"], [], []]

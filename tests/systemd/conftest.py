@@ -36,7 +36,7 @@ def boot(
     def run(name: str, given: Path, **variables: object) -> Sections:
         script = given / "script"
         lines = "".join(f"{key}={value}\n" for key, value in variables.items())
-        script.write_text(lines + Path(__file__).with_name(name).read_text())
+        script.write_text(lines + "".join(Path(__file__).with_name(each).read_text() for each in ("head.sh", name)))
         done = subprocess.run(
             [booted, root, script, f"{given}:/given"],
             env=os.environ | {"PATH": f"{as_a_machine(nspawn, tmp_path_factory.mktemp('bin'))}:{os.environ['PATH']}"},

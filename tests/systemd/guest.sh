@@ -2,21 +2,10 @@
 # Runs as root inside the booted Debian: installs agentd there as an administrator would, goes through what can happen
 # to its service, and prints what came of it in sections. It judges nothing: test_unit.py does.
 #
-# The variables PORT and ROOT_PORT name two free ports; /given holds the wheels.
-set -euo pipefail
+# head.sh goes before it. The variables PORT and ROOT_PORT name two free ports; /given holds the wheels.
 
-section() { printf '\n@@ %s\n' "$1"; }
 properties() { systemctl show agentd --property=ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts; }
-until_so() {
-  for _ in $(seq 150); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.2
-  done
-  echo "not so after 30 s: $*" >&2
-  journalctl --unit=agentd --no-pager >&2
-  return 1
-}
-restarted() { [[ $(systemctl show agentd --property=NRestarts --value) == 1 ]] && systemctl is-active agentd; }
+restarted() { [[ $(show NRestarts) == 1 ]] && systemctl is-active agentd; }
 
 section installed
 python3 -m venv /opt/agentd
@@ -54,11 +43,11 @@ mount -t tmpfs -o size=13M tmpfs /srv/late
 hostname renamed
 
 section process
-process=$(systemctl show agentd --property=MainPID --value)
+process=$(show MainPID)
 ps --no-headers --format=user,ni --pid="$process"
 cat "/proc/$process/oom_score_adj"
 grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$process/status"
-systemctl show agentd --property=LimitNOFILE --value
+show LimitNOFILE
 stat --format='%U %a %n' /etc/agentd /run/agentd /run/agentd/agentd.sock /var/lib/agentd
 
 section writable
@@ -131,7 +120,7 @@ with() {
   systemctl restart agentd
   section "with-$section"
   properties
-  process=$(systemctl show agentd --property=MainPID --value)
+  process=$(show MainPID)
   grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$process/status"
   section "devices-with-$section"
   nsenter --target "$process" --mount find /dev -maxdepth 1 -name 'nvidia*'
@@ -140,7 +129,7 @@ with() {
   curl --silent --fail "http://127.0.0.1:$PORT/metrics"
   section "journal-with-$section"
   journalctl --sync
-  journalctl --no-pager "_SYSTEMD_INVOCATION_ID=$(systemctl show agentd --property=InvocationID --value)"
+  journalctl --no-pager "_SYSTEMD_INVOCATION_ID=$(show InvocationID)"
   for name in "$@"; do rm "/etc/systemd/system/agentd.service.d/$name.conf"; done
 }
 with none

@@ -2,20 +2,9 @@
 # Runs as root inside the booted Debian: goes with the Debian package through its life there, from the installation to the
 # purge, and prints what came of it in sections. It judges nothing: test_package.py does.
 #
-# The variable PORT names a free port; /given holds the package (old.deb) and the same with a higher version (new.deb).
-set -euo pipefail
+# head.sh goes before it. The variable PORT names a free port; /given holds the package (old.deb) and the same with a
+# higher version (new.deb).
 
-section() { printf '\n@@ %s\n' "$1"; }
-show() { systemctl show agentd --property="$1" --value; }
-until_so() {
-  for _ in $(seq 150); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.2
-  done
-  echo "not so after 30 s: $*" >&2
-  journalctl --unit=agentd --no-pager >&2
-  return 1
-}
 answers() { curl --silent --fail "http://127.0.0.1:$PORT/readyz"; }
 restarted() { (($(show NRestarts) > $1)) && systemctl is-active agentd && answers; }
 # No network at all while a package is installed; systemd is asked over its socket.
@@ -176,8 +165,16 @@ systemctl restart agentd
 sleep 5 # longer than it may be silent: it is not
 systemctl show agentd --property=ActiveState,NRestarts
 curl --silent --max-time 1 "http://127.0.0.1:$PORT/metrics" || echo "it is blocked"
-until_so restarted 0
+left_out() { curl --silent "http://127.0.0.1:$PORT/readyz" | grep "is left out"; }
+until_so left_out
 systemctl show agentd --property=ActiveState,NRestarts
+section left-out
+left_out
+systemctl restart agentd
+left_out
+curl --silent --fail "http://127.0.0.1:$PORT/metrics" | grep "agentd_plugin_up.*sleeper"
+agentd plugins resume collectors.sleeper
+answers
 section watchdog-journal
 journalctl --sync
 journalctl --unit=agentd --no-pager --lines=200

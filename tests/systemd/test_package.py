@@ -185,6 +185,17 @@ def test_a_blocked_loop_is_ended_by_the_watchdog(host: Sections) -> None:
     assert "sleeper.py" in host["watchdog-journal"]
 
 
+def test_a_plugin_that_blocked_the_loop_is_left_out(host: Sections) -> None:
+    """Started again after the watchdog, and once more by an operator, the agent does without it until it is resumed."""
+    text = "degraded: collectors.sleeper is left out for a while: it held up the whole agent"
+    first, second, up, resumed, ready = host["left-out"].strip().splitlines()
+    assert first.startswith(text)
+    assert second.startswith(text)
+    assert up == 'agentd_plugin_up{plugin="collectors.sleeper"} 0.0'
+    assert resumed.startswith("collectors.sleeper is to run again")
+    assert ready == "ok"
+
+
 def test_the_journal_knows_the_plugin(host: Sections) -> None:
     """Entries of one plugin are found by the field AGENTD_PLUGIN."""
     lines = host["plugin-journal"].strip().splitlines()

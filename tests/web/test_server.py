@@ -139,9 +139,10 @@ async def test_unknown_paths_and_methods(serve):
 
 async def test_a_path_of_a_plugin_that_does_not_run(serve):
     """Where a plugin would answer that does not run, the answer names the section that adds it; where it runs, and
-    elsewhere, an unknown path is only that.
+    elsewhere, an unknown path is only that. What plugins there are may change meanwhile.
     """
-    server = WebServer(WebSettings(listen=["127.0.0.1:0"]), sections={"/fleet": "collectors.fleet"})
+    sections = {"/fleet": "collectors.fleet"}
+    server = WebServer(WebSettings(listen=["127.0.0.1:0"]), sections=lambda: sections)
     await server.start()
     try:
         for path in ("/fleet", "/fleet/robots/7"):
@@ -150,6 +151,9 @@ async def test_a_path_of_a_plugin_that_does_not_run(serve):
         assert await ask(server, "/fleets") == (404, "there is nothing at /fleets\n")
         server.set_routes([says("yes", path="/fleet/robots")])
         assert await ask(server, "/fleet/robots/7") == (404, "there is nothing at /fleet/robots/7\n")
+        assert await ask(server, "/cars") == (404, "there is nothing at /cars\n")
+        sections["/cars"] = "collectors.cars"
+        assert "[collectors.cars]" in (await ask(server, "/cars"))[1]
     finally:
         await server.stop()
 

@@ -243,15 +243,36 @@ def _numbers(version: str) -> list[int]:
 
 
 def privileges(facts: Facts) -> Iterator[Finding]:
-    """See which collectors lack a right. Only the running agent knows."""
+    """See which collectors lack a right. The running agent knows; without one they are tried once."""
+    advice = "docs/operations.md names the drop-in that grants it; or disable the collector"
     if facts.status is None:
+        yield from _tried(facts, advice)
         return
     refused = [plugin for plugin in facts.status.plugins if plugin.refused]
     for plugin in refused:
-        advice = "docs/operations.md names the drop-in that grants it; or disable the collector"
         yield Finding("privileges", "warn", f"{plugin.plugin} tells nothing: {plugin.error}", advice)
     if not refused:
         yield Finding("privileges", "ok", "every collector may ask for what it tells")
+
+
+def _tried(facts: Facts, advice: str) -> Iterator[Finding]:
+    trial, user = facts.trial, _named(facts.user)
+    if trial is None:
+        return
+    if trial.error:
+        text = f"whether {user} has those that collectors need cannot be found out: {trial.error}"
+        yield Finding("privileges", "warn", text, "start the agent, and ask again")
+        return
+    for key, why in trial.refused.items():
+        yield Finding("privileges", "warn", f"{key} tells nothing to {user} without a drop-in: {why}", advice)
+    for key, why in trial.failed.items():
+        name = key.partition(".")[2]
+        yield Finding("collectors", "warn", f"{key} fails as {user}: {why}", f"agentd collect {name} tries it alone")
+    text = f"of {trial.tried} collectors that were tried as {user}, {len(trial.refused)} may not ask for what they tell"
+    if trial.left_out:
+        text += f"; not tried: {' '.join(trial.left_out)}"
+    text += ". What the unit forbids beyond that, and what its drop-ins allow, only a running agent can tell"
+    yield Finding("privileges", "ok", text)
 
 
 def limits(facts: Facts) -> Iterator[Finding]:

@@ -79,6 +79,19 @@ class Library(msgspec.Struct, frozen=True):
     """The plugins that are enabled and need it."""
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """What came of trying the collectors with the rights of the agent's user, but without its unit."""
+
+    tried: int = 0
+    refused: Mapping[str, str] = {}
+    """Those that may not ask for what they tell, and what would grant it."""
+    failed: Mapping[str, str] = {}
+    left_out: tuple[str, ...] = ()
+    """Those that were not tried: they are others' code, or trying would change something."""
+    error: str = ""
+    """Why none could be tried."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -88,6 +101,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the running agent says; None where none answers."""
     unreachable: str = ""
     """Why none answers."""
+    trial: Trial | None = None
+    """What came of trying; None where the agent runs, or its configuration cannot be used."""
     user: User
     problems: tuple[str, ...] = ()
     """What is wrong with the configuration."""

@@ -16,6 +16,7 @@ import msgspec
 
 from agentd import __version__, directories, timesync
 from agentd.cli.doctor.facts import Address, Disk, Facts, File, Library, Owned, User
+from agentd.cli.doctor.trial import trial
 from agentd.config import ConfigError, Document, Settings, parse_address, read_tokens
 from agentd.config.describe.secrets import secrets
 from agentd.config.source import reference
@@ -50,6 +51,7 @@ def gather(
         python=platform.python_version(),
         status=running,
         unreachable=status if isinstance(status, str) else "",
+        trial=trial(settings, registry, user) if running is None and settings is not None else None,
         user=user,
         problems=problems,
         broken=_broken(settings, registry),
