@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agentd.testing.agent import AgentProcess
     from agentd.testing.clock import FakeClock
     from agentd.testing.collecting import LeftOut, collect, run_collector
+    from agentd.testing.contract import RULES, Broken, Finding, check_plugin
     from agentd.testing.expected import assert_metrics, exposition, samples
     from agentd.testing.fuzz import Fuzzed, fuzz_collector
     from agentd.testing.golden import Golden
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from agentd.testing.within import Hang
 
 __all__ = [
+    "RULES",
     "Account",
     "AgentProcess",
     "Attempt",
+    "Broken",
     "Commit",
     "Delivery",
     "FakeClock",
+    "Finding",
     "Fuzzed",
     "Golden",
     "Hang",
@@ -42,6 +46,7 @@ __all__ = [
     "Trial",
     "account",
     "assert_metrics",
+    "check_plugin",
     "collect",
     "exposition",
     "fuzz_collector",
@@ -59,6 +64,7 @@ _MODULES = {
     "agent": ("AgentProcess",),
     "clock": ("FakeClock",),
     "collecting": ("LeftOut", "collect", "run_collector"),
+    "contract": ("RULES", "Broken", "Finding", "check_plugin"),
     "expected": ("assert_metrics", "exposition", "samples"),
     "fuzz": ("Fuzzed", "fuzz_collector"),
     "golden": ("Golden",),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from agentd.config import ConfigError, Document, Problem
 from agentd.config.convert import to_struct
@@ -22,7 +22,7 @@ Given = Options | Callable[[G], Options] | None
 """The same, or a function that makes them of what is known only when the test runs; None: all as by default."""
 
 
-def kind_of(plugin: type[Plugin[Any]]) -> str:
+def kind_of(plugin: type[Plugin[Any]]) -> Literal["collectors", "exporters", "sinks"]:
     """Return the kind of a plugin, which is the section of the configuration that it belongs to."""
     return "collectors" if issubclass(plugin, Collector) else "exporters" if issubclass(plugin, Exporter) else "sinks"
 

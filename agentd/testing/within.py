@@ -48,7 +48,7 @@ class _Run(Generic[T]):
         if (
             self._loop is not None and here is not None and here.f_code.co_name == "select"
         ):  # the loop has nothing to do
-            lines = [line for task in asyncio.all_tasks(self._loop) for line in _waiting(task)]
+            lines = [line for task in asyncio.all_tasks(self._loop) for line in waiting(task).format()]
             workers = [each for each in threading.enumerate() if each.name == WORKER and each.ident in frames]
             lines += [line for each in workers for line in traceback.format_stack(frames[each.ident or 0])]
         if self._loop is not None and self._task is not None:
@@ -56,16 +56,17 @@ class _Run(Generic[T]):
         return "".join(lines)
 
 
-def _waiting(task: "asyncio.Task[Any]") -> list[str]:
+def waiting(task: "asyncio.Task[Any]") -> traceback.StackSummary:
     """Return the lines at which a task waits, from the outermost inwards."""
     frames = []
     inner: Any = task.get_coro()
     while inner is not None:
+        inner = getattr(inner, "_inner", inner)  # where each step is measured
         frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None)
         if frame is not None:
             frames.append((frame, frame.f_lineno))
         inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
-    return traceback.StackSummary.extract(frames).format()
+    return traceback.StackSummary.extract(frames)
 
 
 def within(

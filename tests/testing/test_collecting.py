@@ -201,6 +201,9 @@ def test_one_that_hangs_is_told_with_the_place(way):
     with pytest.raises(Hang, match=r"Hangs\.collect\(\) is not done after 0\.2 s") as hang:
         run_collector(Hangs, deadline=0.2)
     end.set()
+    for thread in threading.enumerate():
+        if thread.name == "agentd-testing":
+            thread.join(60)
     assert "stuck_here" in str(hang.value)
 
 

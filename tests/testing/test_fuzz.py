@@ -127,6 +127,9 @@ def test_one_that_hangs_is_told_with_the_file():
     with pytest.raises(Hang, match=r"Stuck\.collect\(\), while \S+/temp \w+ .*, is not done after 0\.3 s"):
         fuzz_collector(made, **FILES, hangs_after=0.3)
     end.set()
+    for thread in threading.enumerate():
+        if thread.name == "agentd-testing":
+            thread.join(60)
 
 
 def test_a_collector_that_reads_nothing_cannot_be_tried():
