@@ -496,8 +496,9 @@ def test_calls_that_may_wait_are_found_on_the_loop(way, call):
         return
     with pytest.raises(Broken) as error:
         check_plugin(plugin)
-    (found,) = error.value.findings
+    found, *more = error.value.findings[::-1]
     assert (found.rule, call in found.what, "test_contract.py:" in found.what) == ("loop-call", True, True)
+    assert {each.rule for each in more} <= {"loop-held"}  # a program takes its time
 
 
 def test_calls_that_do_not_wait_are_let_be():

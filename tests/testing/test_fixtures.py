@@ -1,6 +1,7 @@
 """The pytest plugin, as a stranger's pytest loads it."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -23,21 +24,25 @@ def test_clock(clock, recorder):
 """
 
 
-def run_pytest(folder, *arguments):
-    """Run the tests of a stranger, who has agentd installed."""
+LOADED = ("-p", "agentd.testing.fixtures")
+
+
+def run_pytest(folder, *arguments, loads="PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+    """Run the tests of a stranger; no plugin is loaded that is not named."""
     (folder / "test_mine.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "agentd.testing.fixtures"]
-    run = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    environment = {**os.environ, loads: "1"}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
     return run.returncode, run.stdout + run.stderr
 
 
 def test_golden_files_are_made_by_an_option(tmp_path):
     """Without the file the test fails and says how to make it; then it is there, and passes."""
-    status, said = run_pytest(tmp_path)
+    status, said = run_pytest(tmp_path, *LOADED)
     assert (status, "1 failed, 1 passed" in said, "--update-golden" in said) == (1, True, True)
-    assert run_pytest(tmp_path, "--update-golden")[0] == 0
+    assert run_pytest(tmp_path, *LOADED, "--update-golden")[0] == 0
     assert (tmp_path / "golden" / "test_golden.prom").read_text() == "# HELP a A.\n# TYPE a gauge\na 1.0\n"
-    assert run_pytest(tmp_path)[0] == 0
+    assert run_pytest(tmp_path, *LOADED)[0] == 0
 
 
 def test_pytest_is_told_of_the_plugin_under_the_name_of_its_module():
@@ -48,6 +53,21 @@ def test_pytest_is_told_of_the_plugin_under_the_name_of_its_module():
         if point.value.startswith("agentd")
     ]
     assert found in ([], [("agentd.testing.fixtures",) * 2])  # a checkout need not be installed
+
+
+@pytest.mark.parametrize("named", [(), LOADED])
+def test_the_entry_point_is_loaded_once(named, tmp_path, monkeypatch):
+    """A package that announces the fixtures has them loaded, and no second time where they are asked for by ``-p``."""
+    if not importlib.metadata.entry_points(group="pytest11", name="agentd.testing.fixtures"):
+        announced = tmp_path / "announced" / "kit-1.dist-info"
+        announced.mkdir(parents=True)
+        (announced / "METADATA").write_text("Metadata-Version: 2.1\nName: kit\nVersion: 1\n")
+        (announced / "entry_points.txt").write_text(f"[pytest11]\n{LOADED[1]} = {LOADED[1]}\n")
+        path = os.environ.get("PYTHONPATH", "")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(announced.parent), path))))
+    status, said = run_pytest(tmp_path, *named, "--update-golden", loads="NOTHING")
+    assert status == 0, said
+    assert "2 passed" in said
 
 
 def imported(names):

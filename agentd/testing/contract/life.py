@@ -124,7 +124,7 @@ class Life:
             )
             if not hasattr(plugin, "context"):
                 raise TypeError("the constructor of its base class was not called")
-        except Exception as error:  # noqa: BLE001  # whatever it raises is what is looked for
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it raises is what is looked for
             self._add("construct", "", f"making an instance raises {described(error)}")
             return None
         plugin.context.gather, plugin.context.render = self._gathered, _rendered
@@ -195,7 +195,7 @@ class Life:
         self._watch.phase = self.done = phase
         try:
             return self._watch.step(self._key, function)
-        except Exception as error:  # noqa: BLE001  # whatever it raises is what is looked for
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it raises is what is looked for
             rule = {"shed": "shed", "routes": "routes"}.get(phase, "families")
             self._add(rule, phase, f"{phase}() raises {described(error)}")
             return None
