@@ -9,7 +9,7 @@ from agentd.plugin import Family, Metric, Plugin
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 _LABEL = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _TAKEN = frozenset({"instance", "job", "le", "quantile"})
-_KINDS = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
+_KINDS = frozenset({"counter", "gauge", "histogram", "summary"})
 
 AS_THEY_ARE = ("node_",)
 """Names that are those of another program, whose dashboards and alerts are to work: their help alone is looked at."""
@@ -20,7 +20,8 @@ ABBREVIATED = frozenset({"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "t
 _SIZES = "pico nano micro milli centi deci deca hecto kilo kibi mega mibi giga gibi tera tebi peta pebi".split()
 BASES = {
     **dict.fromkeys(("seconds", "minutes", "hours", "days", "weeks"), "seconds"),
-    **dict.fromkeys(("celsius", "fahrenheit", "rankine", "kelvin", "kelvins"), "celsius"),
+    **dict.fromkeys(("celsius", "fahrenheit", "rankine"), "celsius"),
+    **dict.fromkeys(("kelvin", "kelvins"), "kelvin"),
     **dict.fromkeys(("meters", "metres", "inches", "yards", "miles"), "meters"),
     **dict.fromkeys(("bytes", "bits"), "bytes"),
     **dict.fromkeys(("joules", "calories"), "joules"),
@@ -31,7 +32,7 @@ BASES = {
     "volts": "volts",
 }
 """Units by name, and the one to use in their place: https://prometheus.io/docs/practices/naming/#base-units."""
-_ALIKE = frozenset({"kelvin", "kelvins", "metres"})
+_ALIKE = frozenset({"metres"})
 
 
 def lint(name: str, kind: str, help: str, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -48,7 +49,7 @@ def lint(name: str, kind: str, help: str, labels: Sequence[str]) -> Iterator[tup
     if kind != "counter" and words[-1] == "total":
         yield "metric-counter", f"its name ends in _total, and it is a {kind}"
     yield from (("metric-unit", what) for what in _units(words))
-    if told := _KINDS.intersection(words):
+    if told := _KINDS.intersection(words[1:]):
         yield "metric-kind", f"its name says {min(told)}"
     suffixes = {"histogram": (), "summary": ("bucket",)}.get(kind, ("bucket", "count", "sum"))
     if words[-1] in suffixes:
@@ -61,8 +62,8 @@ def lint(name: str, kind: str, help: str, labels: Sequence[str]) -> Iterator[tup
 
 
 def _units(words: Sequence[str]) -> Iterator[str]:
-    for word in words[1:]:
-        if word in ABBREVIATED:
+    for place, word in enumerate(words):
+        if place and word in ABBREVIATED:
             yield f"its name has {word!r}, which abbreviates a unit"
         bare = next((word.removeprefix(size) for size in _SIZES if word.removeprefix(size) in BASES), word)
         base = BASES.get(bare)
