@@ -183,6 +183,22 @@ def test_a_class_and_its_options_are_documented():
 
     assert findings(Speechless) == [("doc", "Silent"), ("option-doc", "every")]
 
+    class Inner(Config):
+        """A table within the options."""
+
+        sideWays: bool = False  # noqa: N815  # it is to be found
+
+    class Outer(Config):
+        """Options."""
+
+        doors: dict[str, list[Inner]] = {}
+        """Doors by name."""
+
+    assert findings(made(config_type=Outer, collect=lambda _self: [])) == [
+        ("option-name", "doors.sideWays"),
+        ("option-doc", "doors.sideWays"),
+    ]
+
 
 def options(**fields):
     """Return a collector with options that nobody could document: they are in no source."""
@@ -343,6 +359,9 @@ def test_failures_are_found_and_lack_of_data_is_none():
     assert findings(made(shed=fail(OSError("broken")))) == [("shed", "shed")]
     assert findings(made(routes=fail(OSError("broken")))) == [("routes", "routes")]
     assert findings(made(about=fail(OSError("broken")))) == [("families", "about")]
+    for method, rule in (("collect", "collect"), ("__init__", "construct"), ("shed", "shed")):
+        assert findings(made(**{method: fail(SystemExit("enough"))}))[0][0] == rule
+    assert findings(made(blocking=False, collect=fail(SystemExit("enough")))) == [("collect", "")]
 
 
 def test_start_and_stop_may_be_called_in_any_way():

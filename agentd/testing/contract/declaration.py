@@ -2,8 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import msgspec
 
@@ -58,23 +58,41 @@ def _check_collector(plugin: type[Collector[Any]], add: Add) -> None:
 
 def _check_options(plugin: type[Plugin[Any]], add: Add) -> None:
     config = plugin.config_type
-    if config is not Config and not (config.__dict__.get("__doc__") or "").strip():
-        add("doc", config.__name__, "the class of its options has no docstring")
-    described = {option.name: option.doc for option in options(config)}
-    sourced = _has_source(config)
-    for field in msgspec.structs.fields(config):
-        name = field.encode_name
-        if not _SNAKE.fullmatch(name):
-            add("option-name", name, "its name is not in snake case")
-        if name in KEYS[kind_of(plugin)].__struct_fields__:
+    for name in KEYS[kind_of(plugin)].__struct_fields__:
+        if name in {field.encode_name for field in msgspec.structs.fields(config)}:
             add("option-reserved", name, "its name is taken")
-        if sourced and not described.get(name):
+    if config is not Config:
+        _check_table(config, "", frozenset(), add)
+
+
+def _check_table(table: type[msgspec.Struct], within: str, around: frozenset[type], add: Add) -> None:
+    """Hold options against the rules, and those of tables that stand in them."""
+    if not (table.__dict__.get("__doc__") or "").strip():
+        add("doc", table.__name__, "the class of its options has no docstring")
+    described = {option.name: option.doc for option in options(table)}
+    sourced = _has_source(table)
+    for field in msgspec.structs.fields(table):
+        name = f"{within}{field.encode_name}"
+        if not _SNAKE.fullmatch(field.encode_name):
+            add("option-name", name, "its name is not in snake case")
+        if sourced and not described.get(field.encode_name):
             add("option-doc", name, "it has no docstring")
         if not field.required and (why := _refused(field)):
             add("option-default", name, why)
+        for inner in _tables(field.type):
+            if inner not in around:
+                _check_table(inner, f"{name}.", around | {table}, add)
 
 
-def _has_source(config: type[Config]) -> bool:
+def _tables(type_: Any) -> Iterator[type[msgspec.Struct]]:
+    """Yield the tables that may stand in a value of this type."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        yield type_
+    for inner in get_args(type_):
+        yield from _tables(inner)
+
+
+def _has_source(config: type[msgspec.Struct]) -> bool:
     """Say whether docstrings below fields can be seen: they are in the source alone."""
     try:
         return bool(inspect.getsource(config))

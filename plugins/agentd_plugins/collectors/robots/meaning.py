@@ -24,10 +24,15 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a source means by a field, where it is not what the vocabulary says."""
 
     field: str
+    """The field, as robots name it."""
     robots: str = "*"
+    """Whose field it is: a pattern of their ids."""
     metric: str | None = None
+    """The metric that it is told by; left out, the one that the vocabulary has for it."""
     scale: float | None = None
+    """What its values are multiplied with to be in the metric's unit; left out, as the vocabulary says."""
     absent: list[float] | None = None
+    """Values that mean "not known"; left out, those that the vocabulary has for it."""
 
 
 def _term(name: str, labels: tuple[str | None, ...] = (), scale: float = 1.0, meant: Meant = ()) -> Term:
