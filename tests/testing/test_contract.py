@@ -607,7 +607,7 @@ def test_what_was_slow_once_is_not_found():
 
 def test_what_never_ends_is_found(monkeypatch):
     """A collection, a start and a stop that wait for ever, and one that blocks the loop itself, with the place."""
-    monkeypatch.setattr("agentd.testing.contract.life.BEYOND", 0.1)
+    monkeypatch.setattr("agentd.testing.contract.life.BEYOND", 0.5)
     monkeypatch.setattr("agentd.testing.contract.life.COLLECTOR_TIMEOUT", 0.1)
     monkeypatch.setattr("agentd.testing.contract.life.START_WITHIN", 0.1)
     end = threading.Event()
@@ -615,12 +615,12 @@ def test_what_never_ends_is_found(monkeypatch):
     async def for_ever(*_arguments):
         await asyncio.Event().wait()
 
-    assert findings(made(collect=for_ever)) == [("deadline", "collect")]
-    assert findings(made(collect=lambda _self: [end.wait(60)][:0]), deadline=60)[0] == ("deadline", "collect")
-    assert findings(made(Ledger, start=for_ever))[0] == ("deadline", "start")
-    assert findings(made(Ledger, stop=for_ever))[0] == ("deadline", "stop")
-    with pytest.raises(Broken, match=r"(?s)collect\(\) is not done after 1 s\. It hangs here:.*test_contract\.py"):
-        check_plugin(made(blocking=False, collect=lambda _self: [end.wait(60)][:0]), deadline=1)
+    assert ("deadline", "collect") in findings(made(collect=for_ever))
+    assert ("deadline", "collect") in findings(made(collect=lambda _self: [end.wait(60)][:0]))
+    assert ("deadline", "start") in findings(made(Ledger, start=for_ever))
+    assert ("deadline", "stop") in findings(made(Ledger, stop=for_ever), deadline=120)
+    with pytest.raises(Broken, match=r"(?s)collect\(\) is not done after 3 s\. It hangs here:.*test_contract\.py"):
+        check_plugin(made(blocking=False, collect=lambda _self: [end.wait(60)][:0]), deadline=3)
     released(end)
 
 

@@ -108,6 +108,7 @@ class Life:
         for rule, text in (("stop", "stop()"), ("stop-twice", "a second stop()")):
             if error := await self._ask("stop", plugin.stop, STOP_WITHIN):
                 self._add(rule, "", f"{text} raises {described(error)}")
+                goes_on = goes_on and not isinstance(error, TimeoutError)
                 break
         host.close()
         if counts:
