@@ -45,6 +45,10 @@ SENT_WITHIN = 30.0
 """Seconds that a batch may take: the agent's default."""
 
 
+class GivenUp(Exception):
+    """A plugin's method did not end long after its time: that was noted."""
+
+
 class Life:
     """One plugin, its options and its machine; see ``run``."""
 
@@ -101,14 +105,14 @@ class Life:
             return False
         error = await self._ask("start", plugin.start, START_WITHIN)
         if error is not None:
-            self._add("start", "", f"start() raises {described(error)}")
+            self._raised("start", "start()", error)
         elif counts and (error := await self._ask("start", plugin.start, START_WITHIN)):
-            self._add("start-twice", "", f"a second start() raises {described(error)}")
+            self._raised("start-twice", "a second start()", error)
         goes_on = error is None and await self._asked(plugin)
         for rule, text in (("stop", "stop()"), ("stop-twice", "a second stop()")):
             if error := await self._ask("stop", plugin.stop, STOP_WITHIN):
-                self._add(rule, "", f"{text} raises {described(error)}")
-                goes_on = goes_on and not isinstance(error, TimeoutError)
+                self._raised(rule, text, error)
+                goes_on = goes_on and not isinstance(error, GivenUp)
                 break
         host.close()
         if counts:
@@ -143,13 +147,13 @@ class Life:
                 goes_on = goes_on and await self._collected(plugin, admission)
         if isinstance(plugin, Sink) and self._events:
             error = await self._ask("send", lambda: plugin.send(self._events), SENT_WITHIN)
-            goes_on = not isinstance(error, TimeoutError)
+            goes_on = not isinstance(error, GivenUp)
         self._told("about", plugin.about, ABOUT_SERIES)
         self._sync("routes", lambda: list(plugin.routes()))
         for pressure in (*reversed(Pressure), Pressure.NONE):
             self._sync("shed", lambda pressure=pressure: plugin.shed(pressure))  # type: ignore[misc]
         if error := await self._ask("leave", plugin.leave, STOP_WITHIN):
-            self._add("stop", "leave", f"leave() raises {described(error)}")
+            self._raised("stop", "leave()", error)
         return goes_on
 
     async def _collected(self, collector: Collector[Any], admission: Admission) -> bool:
@@ -167,9 +171,9 @@ class Life:
 
         error = await self._ask("collect", collection, COLLECTOR_TIMEOUT)
         if error is not None:
-            if not isinstance(error, NoData | TimeoutError):
+            if not isinstance(error, NoData | GivenUp):
                 self._add("collect", "", f"collect() raises {described(error)}")
-            return not isinstance(error, TimeoutError)
+            return not isinstance(error, GivenUp)
         self._see(answers[0], foreign=collector.foreign)
         return True
 
@@ -220,7 +224,7 @@ class Life:
             waited = f"{phase}() is not done after {within + BEYOND:g} s"
             self._add("deadline", phase, f"{waited}, and may take {within:g} s")
             await asyncio.wait({task}, timeout=1.0)
-            return TimeoutError(waited)
+            return GivenUp(waited)
         if task.cancelled():
             return RuntimeError("it cancelled itself")
         error = task.exception()
@@ -235,7 +239,7 @@ class Life:
         self._watch.phase = self.done = "start"
         await begin(plugin)
         if error := await self._ask("stop", plugin.stop, STOP_WITHIN):
-            self._add(rule, "", f"stop() of one {whose} raises {described(error)}")
+            self._raised(rule, f"stop() of one {whose}", error)
         host.close()
         await self._look_for(stock, f"after stop() of one {whose}")
 
@@ -260,6 +264,10 @@ class Life:
     async def _look_for(self, stock: Stock, when: str) -> None:
         for rule, what in await stock.left():
             self._add(rule, "", f"{when}, {what}")
+
+    def _raised(self, rule: str, what: str, error: Exception) -> None:
+        if not isinstance(error, GivenUp):
+            self._add(rule, "", f"{what} raises {described(error)}")
 
     def _judge(self) -> None:
         """Note what took too long each time: what did so once may have been this machine."""
