@@ -8,6 +8,7 @@ from pathlib import Path
 FLOORS = (
     ("agentd.__main__",),
     ("agentd.cli",),
+    ("agentd.testing",),
     ("agentd.daemon",),
     ("agentd.client",),
     ("agentd.reload",),

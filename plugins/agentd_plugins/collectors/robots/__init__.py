@@ -23,7 +23,8 @@ class Robots(Collector[RobotsConfig]):
     open = gauge("agentd_robots_connections", "Connections of robots that are open.")
 
     async def start(self) -> None:
-        """Take up what is known of robots, and begin to answer."""
+        """Take up what is known of robots, and begin to answer; a second time, anew."""
+        await self.stop()
         self._fleet = Fleet(self.config, self.state, self.log.warning)
         self._intake = Intake(self.config, self.clock, self.context.emit)
         self._service = Service(
