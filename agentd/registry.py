@@ -12,6 +12,7 @@ import pluggy
 
 from agentd import discovery, hookspecs
 from agentd.config import KEYS
+from agentd.config.settings import Kind
 from agentd.discovery import Found
 from agentd.errors import described
 from agentd.metrics.assembly import short
@@ -19,6 +20,7 @@ from agentd.metrics.family import Family
 from agentd.options import Config
 from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
 from agentd.plugin.declared import declared_metrics
+from agentd.plugin.functions import functions_of
 
 log = logging.getLogger(__name__)
 
@@ -223,9 +225,12 @@ class Registry:
             try:
                 self._pluggy.register(module, found.module)
                 self._pluggy.check_pending()
-                if not self._pluggy.get_hookcallers(module):
-                    raise PluginError(f"{found.module} implements no hook: mark agentd_collectors, say, with @hookimpl")
-                classes = list(self._registered(module))
+                classes = [*self._registered(module), *(_checked("collectors", cls) for cls in functions_of(module))]
+                if not classes and not self._pluggy.get_hookcallers(module):
+                    raise PluginError(
+                        f"{found.module} registers nothing: mark agentd_collectors, say, with @hookimpl, or a function "
+                        "with @collector"
+                    )
             except BaseException:
                 if self._pluggy.is_registered(module):
                     self._pluggy.unregister(module)
@@ -251,8 +256,7 @@ class Registry:
         return module
 
     def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
-        for kind, keys in KEYS.items():
-            base = _BASES[kind]
+        for kind in KEYS:
             for implementation in getattr(self._pluggy.hook, f"agentd_{kind}").get_hookimpls():
                 if implementation.plugin is not module:
                     continue
@@ -260,15 +264,19 @@ class Registry:
                 if not isinstance(returned, Iterable):
                     raise PluginError(f"agentd_{kind} returned {short(returned)}: expected a list of classes")
                 for cls in returned:
-                    if not (isinstance(cls, type) and issubclass(cls, base)):
-                        raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
-                    if not isinstance(getattr(cls, "name", None), str):
-                        raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
-                    if taken := set(cls.config_type.__struct_fields__).intersection(keys.__struct_fields__):
-                        raise PluginError(
-                            f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
-                        )
-                    yield kind, cls
+                    yield _checked(kind, cls)
+
+
+def _checked(kind: Kind, cls: Any) -> tuple[str, type[Plugin[Any]]]:
+    """Return a class with its kind. Raises ``PluginError`` where a module may not register it."""
+    base = _BASES[kind]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
+    if not isinstance(getattr(cls, "name", None), str):
+        raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
+    if taken := set(cls.config_type.__struct_fields__).intersection(KEYS[kind].__struct_fields__):
+        raise PluginError(f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it")
+    return kind, cls
 
 
 def _event(returned: Any) -> Any:
