@@ -47,6 +47,20 @@ def test_the_function_works_when_pasted(agentd, tmp_path):
     assert "door_opened_total (counter)" in shown
 
 
+def test_what_is_of_prometheus_client_works_when_pasted(agentd, tmp_path, monkeypatch):
+    """The module of the page, installed, is told by the section beside it, and by the class that it names as well."""
+    title = "What was written for prometheus_client"
+    (tmp_path / "hall").mkdir()
+    (tmp_path / "hall/metrics.py").write_text(blocks(title, "python")[0])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    configuration = blocks(title, "toml")[0]
+    assert "hall.metrics:Doors" in configuration
+    for name in ("REGISTRY", "Doors"):
+        result = agentd("collect", "doors", configuration=configuration.replace(":REGISTRY", f":{name}"))
+        assert result.returncode == 0, result.stderr
+        assert '\ndoor_open{door="gate"} 1.0\n' in result.stdout
+
+
 def test_the_program_works_when_pasted(agentd, tmp_path):
     """The script of the page, run as the section beside it says, tells the door; without one it says why not."""
     door, program = tmp_path / "door", tmp_path / "read-door"
