@@ -1,8 +1,10 @@
 """Loads plugins through pluggy, one by one, so that a broken one is named and left out while all others run."""
 
+import importlib.util
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 from zlib import crc32
@@ -67,7 +69,7 @@ class Registry:
                 log.warning("plugin %s.%s of %s is left out: %s has one of that name",
                             found.kind, found.name, found.origin, first.origin)  # fmt: skip
         for folder in plugin_dirs:
-            if not discovery.expanded(folder).is_dir():
+            if not discovery.expanded(folder).exists():
                 log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
             self._load_local(found)
@@ -92,6 +94,20 @@ class Registry:
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
         return self._found[kind, name].origin
+
+    def file(self, kind: str, name: str) -> Path | None:
+        """Return the file that a plugin's module is, or the ``__init__.py`` of its package; None where there is none.
+
+        Imports the packages around it.
+        """
+        found = self._found[kind, name]
+        if found.file is not None:
+            return found.file
+        try:
+            spec = importlib.util.find_spec(found.module)
+        except Exception:  # noqa: BLE001  # whatever a package raises that is imported for this
+            return None
+        return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
     def plugin_class(self, kind: str, name: str) -> type[Plugin[Any]]:
         """Return a plugin's class, importing its module where that has not been done.
