@@ -36,13 +36,11 @@ class Function(Generic[P, R]):
 
 
 @overload
-def collector(  # type: ignore[overload-overlap]  # a Metric can be called, too; it is no function
-    function: Callable[P, R], /
-) -> Function[P, R]: ...
-@overload
-def collector(
+def collector(  # type: ignore[overload-overlap]  # a metric can be called as well, and is meant to come first
     *metrics: Metric, name: str = "", interval: str | float | None = None, blocking: bool = True
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+@overload
+def collector(function: Callable[P, R], /) -> Function[P, R]: ...
 def collector(*metrics: Any, name: str = "", interval: str | float | None = None, blocking: bool = True) -> Any:
     """Make a collector of the function below, which may be ``async``: no class, and no hook to write.
 

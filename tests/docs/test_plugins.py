@@ -32,6 +32,22 @@ def agentd(tmp_path):
     return run
 
 
+def test_the_quickest_start_is_as_shown(tmp_path):
+    """The command of the page says what the page says that it says."""
+    shown = blocks("The quickest start", "console")[0]
+    command, _, said = shown.partition("\n")
+    arguments = command.removeprefix("$ agentd ").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "agentd", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == said
+
+
 def test_the_function_works_when_pasted(agentd, tmp_path):
     """The function, saved in a plugin folder, tells what the class of the page tells, and has its options."""
     (tmp_path / "door.py").write_text(blocks("A function", "python")[0])
