@@ -100,9 +100,10 @@ def _wanted(
 
 def _files_of(names: Sequence[str], config_file: str | None, options: Mapping[str, object]) -> Iterator[Path]:
     """Yield the file of each collector, or the folder of one that is a package."""
-    _, registry = load(config_file, options, log_level="error", extra=_extra(config_file, names, {}))
+    settings, registry = load(config_file, options, log_level="error", extra=_extra(config_file, names, {}))
+    plugins = {one.name: one.plugin for one in settings.instances if one.kind == "collectors"}
     for name in names:
-        file = registry.file("collectors", name) if name in registry.names("collectors") else None
+        file = registry.file("collectors", plugins[name]) if name in plugins else None
         if file is None:
             fail(f"there is no file of {name} to watch")
         yield file.parent if file.name == "__init__.py" else file

@@ -47,15 +47,22 @@ class Stream:
     async def stop(self) -> None:
         """End the program, if need be by killing it."""
         process, self._process = self._process, None
+        ends: set[asyncio.Future[Any]] = set()
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=LEAVE / 2)
-            self._task = None
+            ends.add(self._task)
         if process is not None:
             process.terminate()
-            await asyncio.wait({process.ended}, timeout=LEAVE)
-            process.close()
+            ends.add(process.ended)
+        try:
+            if ends:
+                await asyncio.wait(ends, timeout=LEAVE)
+        finally:  # the agent may have no time for more
+            if process is not None:
+                process.close()
+        if process is not None:
             await asyncio.wait({process.ended}, timeout=LEAVE / 2)
+        self._task = None
 
     async def answer(self) -> Answer:
         """Return what it tells, after asking it where that is wanted. Raises ``ProgramError``."""
