@@ -151,6 +151,11 @@ class Robot:
             self._grew()
         return series
 
+    def measured(self, name: str, *labels: str, value: float, at: float) -> None:
+        """Set one of those that grow old as what the robot tells does."""
+        series = self.own(name, *labels)
+        series.value, series.stamp = value, at
+
     def count(self, name: str, *labels: str, by: float = 1.0) -> None:
         """Add to one of the counters that the agent keeps of the robot."""
         self.own(name, *labels).value += by
