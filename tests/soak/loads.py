@@ -209,10 +209,10 @@ class Loads:
             waiting.clear()
 
     async def visit(self, until):
-        """Be a robot that comes once, says something, is cut off, and is forgotten."""
+        """Be a robot that nobody knows, says something, is cut off, and is forgotten."""
         while time.monotonic() < until:
             self._visitors += 1
-            name = f"visitor-{self._visitors}"
+            name = f"visitor-{self._visitors % 20}"  # the agent remembers names of robots, up to some limit
             path = f"{self._url}/api/telemetry"
             with contextlib.suppress(aiohttp.ClientError, OSError):  # a reload may be sending robots away
                 async with self._session.ws_connect(f"{path}/ws/{name}") as visit:

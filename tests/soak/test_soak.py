@@ -16,7 +16,7 @@ from .soak import Soak
 
 MINUTES = float(os.environ.get("AGENTD_SOAK_MINUTES", "30"))
 
-COUNTED = {"descriptors": 0.5, "threads": 0.5, "tasks": 0.5, "blocks": 400.0}
+COUNTED = {"descriptors": 0.5, "threads": 0.5, "tasks": 0.5, "blocks": 350.0}
 SHORT = COUNTED | {"resident": 1.5 * 2**20}
 LONG = COUNTED | {"resident": 16 * 2**10}
 
