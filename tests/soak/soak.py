@@ -58,6 +58,9 @@ class Soak:
     async def run(self, minutes):
         """Do it all for so long; then have the agent settle, ask it how it is, and end it."""
         environment = self._clock()
+        (self.folder / "folder").mkdir()
+        (self.folder / "nothing").touch()
+        self._point("folder")
         await self.hook.open(self._port)
         self.agent = await asyncio.to_thread(
             lambda: self._start_agent(self._config(), plugins=plugins.SOURCES, environment=environment)
@@ -118,16 +121,15 @@ class Soak:
         """Have the webhook's receiver fail in some way, and a file's folder be none, for a second or so."""
         await self.loads.pause(until, 1.0)
         self.hook.become(self._random.choice(Hook.MODES))
-        spare, away = self.folder / "spare", self.folder / "away"
-        moved = spare.exists()
-        if moved:
-            spare.rename(away)
-            spare.touch()
+        self._point("nothing")
         await self.loads.pause(until, 2.0)
-        if moved:
-            spare.unlink()
-            away.rename(spare)
+        self._point("folder")
         self.hook.become("take")
+
+    def _point(self, target):
+        """Have the folder of the sink ``spare`` be a link to this."""
+        (self.folder / "link").symlink_to(target)
+        (self.folder / "link").replace(self.folder / "spare")
 
     async def _reload(self, until):
         """Reload about each second: with something changed, with what is refused, and by the signal."""
