@@ -20,8 +20,8 @@ COUNTED = {"descriptors": 0.5, "threads": 0.5, "tasks": 0.5, "blocks": 350.0}
 SHORT = COUNTED | {"resident": 1.5 * 2**20}
 LONG = COUNTED | {"resident": 16 * 2**10}
 
-WRONG = ("Traceback", "never retrieved", "never awaited", "ResourceWarning", "Unclosed")
-"""What the log has where an error was not dealt with, or something not closed."""
+WRONG = ("Traceback", "never retrieved", "never awaited", "ResourceWarning", "Unclosed", "events.bus:")
+"""What the log has where an error was not dealt with, something not closed, or an event refused."""
 
 HAPPENS = ("scrapes", "posted", "robots", "visitors", "streams", "reloads", "reloads refused", "clock stepped")
 
