@@ -9,7 +9,7 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-wheel test-systemd chaos lint docs bench wheel deb clean servers
+.PHONY: help run test test-wheel test-systemd chaos soak lint docs bench wheel deb clean servers
 
 help: ## Say what there is to make.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,7 +18,7 @@ run: $(VENV)/ready ## Run the agent; arguments in ARGS.
 	@exec $(PYTHON) -m agentd run $(ARGS)
 
 test: $(VENV)/ready-test servers ## Run the test suite.
-	@$(PYTHON) -m pytest -m "not systemd and not chaos" $(ARGS)
+	@$(PYTHON) -m pytest -m "not systemd and not chaos and not soak" $(ARGS)
 
 test-wheel: $(VENV)/ready-test servers ## Run the test suite against the built wheel.
 	@.ci/test-wheel $(ARGS)
@@ -29,6 +29,9 @@ test-systemd: $(VENV)/ready-test ## Run the unit in a booted Debian; needs root,
 
 chaos: $(VENV)/ready-test servers ## Kill the agent some 200 times, and account for every event.
 	@$(PYTHON) -m pytest -m chaos -s $(ARGS) tests
+
+soak: $(VENV)/ready-test servers ## Use an agent in all ways at once for half an hour, and see whether it grows.
+	@$(PYTHON) -m pytest -m soak -s $(ARGS) tests/soak
 
 lint: $(VENV)/ready-test $(VENV)/ready-lint ## Check style and types.
 	@$(VENV)/bin/ruff check .

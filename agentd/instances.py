@@ -11,6 +11,7 @@ from typing import Any
 
 from agentd.config import CollectorKeys, Instance
 from agentd.errors import described
+from agentd.leaving import leave_behind
 from agentd.memory import Pressure
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
@@ -31,7 +32,7 @@ START_WITHIN = 10.0
 """Seconds that a plugin gets to start; the agent is not ready before all have, or have been given up."""
 
 STOP_WITHIN = 0.4
-"""Seconds that a plugin gets to stop."""
+"""Seconds that a plugin gets to stop when the agent stops."""
 
 ABOUT_SERIES = 1000
 """Series that a plugin may tell about itself."""
@@ -132,16 +133,22 @@ async def leave(running: Running) -> None:
         log.warning("%s did not leave cleanly: %s", running.instance.key, why)
 
 
-async def stop(running: Running) -> None:
-    """Stop a plugin; what it raises is only told. What a collection that hangs still uses is not taken from it."""
+async def stop(running: Running, within: float | None = None) -> None:
+    """Stop a plugin; what it raises is only told. What a collection that hangs still uses is not taken from it.
+
+    Waits for ``within`` seconds (``STOP_WITHIN`` where it is left out); one that takes longer goes on by itself.
+    """
     if running.plugin is None or (running.slot is not None and running.slot.running):
         return
-    if why := await _failure(running.plugin.stop, STOP_WITHIN, running.instance.key):
+    within = STOP_WITHIN if within is None else within
+    if why := await _failure(running.plugin.stop, within, running.instance.key, alone=True):
         log.warning("%s did not stop cleanly: %s", running.instance.key, why)
 
 
-async def _failure(function: Callable[[], Awaitable[None]], within: float, key: str) -> str:
-    """Call a plugin, and return why that came to no good end, or nothing where it did. Waits no longer than it may."""
+async def _failure(function: Callable[[], Awaitable[None]], within: float, key: str, *, alone: bool = False) -> str:
+    """Call a plugin, and return why that came to no good end, or nothing where it did. Waits no longer than it may;
+    then the call is cancelled, or goes on ``alone``.
+    """
 
     async def guarded() -> str:
         try:
@@ -151,10 +158,13 @@ async def _failure(function: Callable[[], Awaitable[None]], within: float, key: 
         return ""
 
     task = asyncio.create_task(guarded(), context=on_behalf_of(key))
-    try:
-        await asyncio.wait({task}, timeout=within)
-    finally:
-        task.cancel()
+    if alone:
+        await leave_behind(task, within)
+    else:
+        try:
+            await asyncio.wait({task}, timeout=within)
+        finally:
+            task.cancel()
     if not task.done():
         return f"it is not done after {within:g} s"
     return "it cancelled itself" if task.cancelled() else task.result()

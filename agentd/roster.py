@@ -24,6 +24,10 @@ AGAIN = (10.0, 300.0)
 """Seconds until a plugin that could not start is tried again: the longest first wait, and the longest of all."""
 
 
+ENDS_WITHIN = 5.0
+"""Seconds that one gets to stop at a reload before what takes its place may begin. Nothing else waits for it."""
+
+
 class CannotRunError(Exception):
     """A plugin that a new configuration asks for does not run; all is as it was before."""
 
@@ -200,8 +204,8 @@ class Roster:
         """Stop plugins, and deliveries to some sinks: one that was only built has none, but its name may have one."""
         await asyncio.gather(*map(instances.leave, gone))
         await asyncio.gather(*(running.slot.stop() for running in gone if running.slot is not None))
-        await self._flow.retire(sinks)
-        await asyncio.gather(*(instances.stop(each) for each in gone if each.instance.kind != "sinks"))
+        await self._flow.retire(sinks, ENDS_WITHIN)
+        await asyncio.gather(*(instances.stop(each, ENDS_WITHIN) for each in gone if each.instance.kind != "sinks"))
 
     async def _exchange(self, runnings: list[Running], stopped: Iterable[Running] = ()) -> None:
         """Let these be what runs, and stop what no longer does and is not ``stopped`` yet."""

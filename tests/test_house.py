@@ -57,6 +57,7 @@ FLOORS = (
         "agentd.systemd",
         "agentd.directories",
         "agentd.ending",
+        "agentd.leaving",
         "agentd.metrics",
         "agentd.events",
         "agentd",

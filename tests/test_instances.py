@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from agentd import instances
+from agentd import instances, leaving
 from agentd.config import CollectorKeys, ExporterKeys, Instance
 from agentd.instances import About, Running, build, leave, slot_for, start, stop, tells
 from agentd.metrics.family import Family
@@ -160,6 +160,7 @@ async def test_one_that_cannot_start_is_stopped_and_named(error, caplog):
 @pytest.mark.parametrize("call", ["start", "stop"])
 async def test_one_that_hangs_at_its_beginning_or_end_is_left_behind(call, monkeypatch, caplog):
     """It gets some time, and not for ever."""
+    monkeypatch.setattr(leaving, "LEFT", 0.02)
     monkeypatch.setattr(instances, "START_WITHIN", 0.02)
     monkeypatch.setattr(instances, "STOP_WITHIN", 0.02)
     ended = asyncio.Event()
@@ -175,6 +176,21 @@ async def test_one_that_hangs_at_its_beginning_or_end_is_left_behind(call, monke
     assert "not done after 0.02 s" in logged(caplog)[0]
     assert running.up is (call == "stop")
     await asyncio.wait_for(ended.wait(), LONG)
+
+
+async def test_one_that_takes_long_to_stop_is_not_cut_off(caplog):
+    """Nobody waits longer than they said; it is told of, and closes what it has open all the same."""
+    ending, closed = asyncio.Event(), asyncio.Event()
+
+    class Slow(Good):
+        async def stop(self):
+            await ending.wait()
+            closed.set()
+
+    await stop(built(Slow), 0.01)
+    assert "not done after 0.01 s" in logged(caplog)[0]
+    ending.set()
+    await asyncio.wait_for(closed.wait(), LONG)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit("no"), asyncio.CancelledError("no")], ids=repr)

@@ -41,7 +41,7 @@ class Quiet:
     def deliver(self, sinks):
         assert not list(sinks)
 
-    async def retire(self, names):
+    async def retire(self, names, within):
         assert not list(names)
 
 

@@ -14,6 +14,7 @@ from agentd.events.condense import Condenser
 from agentd.events.dead import DeadLetters
 from agentd.events.envelope import Event, Record
 from agentd.events.wanted import wants
+from agentd.leaving import leave_behind
 from agentd.metrics.spending import on_behalf_of
 from agentd.plugin import Sink
 from agentd.status import SinkStatus
@@ -82,13 +83,12 @@ class Delivery:
                 await self._between.wait()
 
     async def stop(self, within: float) -> None:
-        """End; what was not delivered is so after the next start."""
+        """End; what was not delivered is so after the next start. A sink that takes longer ends by itself."""
         self._journal.watch(self.name, None)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=within)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(guarded(self._sink.stop()), within)
+        await leave_behind(asyncio.create_task(guarded(self._sink.stop())), within)
 
     async def reopen(self) -> None:
         """Let the sink open its files anew."""

@@ -86,7 +86,18 @@ class _Posted(Event, kw_only=True, forbid_unknown_fields=True):
     """What somebody sends: a misspelt field would be lost without a word."""
 
 
-_encode = msgspec.json.encode
+def _plain(value: object) -> float:
+    """Return a number of a type of its own, a ``Duration`` or a ``Size`` of some options say, as one that JSON has.
+
+    Raises ``TypeError`` where it is none.
+    """
+    for type_ in (float, int):
+        if isinstance(value, type_):
+            return type_(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _decode = msgspec.json.Decoder(Event).decode
 _pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_posted = msgspec.json.Decoder(_Posted).decode

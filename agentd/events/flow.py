@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 WATCH_EVERY = 5.0
 """Seconds between two looks at what was lost, to say so."""
 
-STOP_WITHIN = 0.4
-"""Seconds that a sink gets to stop while the agent runs on."""
-
 READ = 1000
 """Events that a plugin is shown at once."""
 
@@ -111,15 +108,15 @@ class Flow:
             self.deliveries[delivery.name] = delivery
             delivery.start()
 
-    async def retire(self, sinks: Iterable[str]) -> None:
+    async def retire(self, sinks: Iterable[str], within: float) -> None:
         """Stop the deliveries to some sinks, given by their names, when the batch that each is sending has arrived;
-        their places in the journal are kept.
+        their places in the journal are kept. Waits no longer than twice ``within`` seconds for one to stop then.
         """
         gone = [self.deliveries[name] for name in sinks if name in self.deliveries]
         await asyncio.gather(*(delivery.finish() for delivery in gone))
         for delivery in gone:
             del self.deliveries[delivery.name]
-        await asyncio.gather(*(delivery.stop(STOP_WITHIN) for delivery in gone))
+        await asyncio.gather(*(delivery.stop(within) for delivery in gone))
 
     async def close(self, within: float) -> None:
         """Stop all deliveries, write down what there is, and let the state directory go."""

@@ -94,6 +94,7 @@ class Spending:
                 own, own_wall = own - theirs, own_wall - took
             self._cpu[key] += max(0.0, own)
             self._held(key, own_wall)
+            arguments = ()  # an error that is passed on refers to this frame, which must not refer to it
             self._steps -= 1
             self._within = outer
             if self._steps:
@@ -180,7 +181,10 @@ class Measured(Coroutine[Any, Any, T]):
 
     def throw(self, *error: Any) -> Any:
         """Take the next step, which begins with an error."""
-        return self._spending.step(self._key, self._inner.throw, *error)
+        try:
+            return self._spending.step(self._key, self._inner.throw, *error)
+        finally:
+            del error  # which refers to this frame
 
     def close(self) -> None:
         """Give up."""

@@ -174,6 +174,16 @@ def test_the_long_run_is_told_as_it_is():
     assert re.search(rf"^async def {name}\(", run, re.MULTILINE)
 
 
+def test_the_soak_is_told_as_it_is():
+    """What the documents say of `make soak` is a target that the suite leaves out, and a variable with its default."""
+    page, makefile = (ROOT / "docs" / "operations.md").read_text(), (ROOT / "Makefile").read_text()
+    run = (ROOT / "tests" / "soak" / "test_soak.py").read_text()
+    assert "`make soak` runs an agent for half an hour (`AGENTD_SOAK_MINUTES`" in page
+    assert 'environ.get("AGENTD_SOAK_MINUTES", "30")' in run
+    assert "pytest -m soak" in makefile
+    assert all("and not soak" in (ROOT / file).read_text() for file in ("Makefile", ".ci/test-wheel"))
+
+
 def test_make_is_told_of_both_commands():
     """The README's two commands are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()

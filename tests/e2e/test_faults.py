@@ -167,6 +167,7 @@ def test_a_clock_that_goes_back_by_a_day(start_agent, fleet, tmp_path):
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # or threads that wait for the interpreter's lock spin
     }
     config = f"[collectors.robots]\nstale_after = '3s'\n{TO_FILE}".format(folder=tmp_path)
     agent = start_agent(config, environment=faked)

@@ -526,6 +526,22 @@ async def test_nothing_that_a_sink_raises_ends_the_agent(tmp_path, caplog):
         assert made.status().state == "stopped"
 
 
+async def test_a_sink_that_takes_long_to_stop_is_not_cut_off(tmp_path):
+    """Nobody waits longer for it than was said, and it closes what it has open all the same."""
+    ending, closed = asyncio.Event(), asyncio.Event()
+
+    class Slow(Scripted):
+        async def stop(self):
+            await ending.wait()
+            closed.set()
+
+    async with opened(tmp_path) as world:
+        await world.add(Slow()).stop(0.01)
+        assert not closed.is_set()
+        ending.set()
+        await asyncio.wait_for(closed.wait(), 30)
+
+
 async def test_reopening_reaches_the_sink(tmp_path):
     """Files that were moved away are opened anew."""
     async with opened(tmp_path) as world:

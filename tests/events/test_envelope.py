@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.events.envelope import Event, EventError, Record, as_json, check, checked, cloud_event, decode, new_id
+from agentd.options import Duration, Size
 
 
 def test_ids_are_uuids_in_the_order_of_time():
@@ -30,6 +31,14 @@ def test_what_needs_no_check_would_pass_it(payload):
     json = as_json("payload", payload)
     assert json == checked("payload", payload, msgspec.json.encode(payload))
     assert msgspec.json.decode(json).keys() == payload.keys()
+
+
+def test_options_that_are_numbers_are_written_as_such():
+    """A timeout or a size out of a configuration may be told as it is, within lists, too; what is no number may not."""
+    payload = {"timeout": Duration(1.5), "sizes": [Size(64), Size(1 << 20)]}
+    assert msgspec.json.decode(as_json("payload", payload)) == {"timeout": 1.5, "sizes": [64, 1 << 20]}
+    with pytest.raises(TypeError, match="object is no JSON"):
+        as_json("payload", {"wrong": object()})
 
 
 def test_the_least_that_is_an_event():

@@ -38,6 +38,22 @@ def test_it_names_versions_plugins_and_the_configuration():
     assert values(metrics)["agentd_config_last_reload_successful"] == {(): 0.0}
 
 
+async def test_tasks_are_counted_until_they_are_done():
+    """Each task of the event loop counts from its beginning to its end; where no loop runs there is none."""
+    metrics, ending = SelfMetrics(), asyncio.Event()
+
+    def tasks():
+        return values(metrics)["agentd_tasks"][()]
+
+    before = tasks()
+    begun = [asyncio.create_task(ending.wait()) for _ in range(3)]
+    assert tasks() == before + 3
+    ending.set()
+    await asyncio.gather(*begun)
+    assert tasks() == before
+    assert await asyncio.to_thread(tasks) == 0
+
+
 def test_it_tells_what_the_process_costs():
     """The names are those of all Prometheus client libraries, and the numbers those of this process."""
     found = values(SelfMetrics())

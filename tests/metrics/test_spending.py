@@ -1,7 +1,9 @@
 """What plugins cost is counted, each its own."""
 
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -78,6 +80,26 @@ async def test_the_results_and_errors_of_tasks_are_what_they_were():
             assert await Measured(result(0), "sinks.x", spending) == "done"
     finally:
         loop.set_task_factory(before)
+
+
+async def test_a_task_that_was_cancelled_is_gone_at_once():
+    """The error that ended it and the frames that it went through do not refer to each other: that would stay until
+    the garbage collector looks, and it looks seldom.
+    """
+    made = asyncio.Event().wait()
+    coroutine = weakref.ref(made)
+    task = asyncio.create_task(Measured(made, "sinks.x", Spending()))
+    del made
+    gc.disable()
+    try:
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        del task
+        await asyncio.sleep(0)
+        assert coroutine() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_others_do_within_a_step_is_theirs():
