@@ -7,9 +7,11 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from zlib import crc32
 
 KINDS = ("collectors", "exporters", "sinks")
@@ -37,7 +39,8 @@ class Found:
         """Import the module. Raises whatever importing it raises."""
         if self.file is None:
             return importlib.import_module(self.module)
-        spec = importlib.util.spec_from_file_location(self.module, self.file)
+        loader = _FromSource(self.module, str(self.file))
+        spec = importlib.util.spec_from_file_location(self.module, self.file, loader=loader)
         if spec is None or spec.loader is None:
             raise ImportError(f"{self.file} cannot be loaded as a Python module")
         module = importlib.util.module_from_spec(spec)
@@ -48,6 +51,16 @@ class Found:
             del sys.modules[self.module]
             raise
         return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles a file each time. What Python keeps of it is told from the file by its size and the second in which it
+    was saved: what was saved twice within one would be loaded as it was the first time.
+    """
+
+    def path_stats(self, path: Any) -> Any:
+        """Say that nothing is known by which a compiled file could be told to fit."""
+        raise OSError(f"{path} is compiled each time")
 
 
 def bundled() -> Iterator[Found]:
@@ -125,10 +138,15 @@ def _text(file: str) -> str:
 
 
 def in_folders(folders: Sequence[str]) -> Iterator[Found]:
-    """Yield the ``*.py`` files of folders that the user names; those that begin with ``_`` are no plugins."""
+    """Yield the ``*.py`` files of folders that the user names, each once; those that begin with ``_`` are no plugins.
+    What is named may be such a file itself.
+    """
+    known: set[Path] = set()
     for folder in folders:
-        for file in sorted(expanded(folder).glob("*.py")):
-            if not file.name.startswith("_"):
+        named = expanded(folder)
+        for file in [named] if named.is_file() else sorted(named.glob("[!_]*.py")):
+            if file.resolve() not in known:
+                known.add(file.resolve())
                 module = f"agentd_plugin_dirs.{crc32(str(file.parent).encode()):x}.{file.stem}"
                 yield Found(file.stem, None, module, file, origin=str(file))
 

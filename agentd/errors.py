@@ -1,5 +1,6 @@
 """What a plugin raised, in one line for the log and the status."""
 
+import os
 import traceback
 
 LONGEST = 500
@@ -7,8 +8,11 @@ LONGEST = 500
 
 
 def described(error: BaseException) -> str:
-    """Return an error in one line, with the place in the code at which it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """Return an error in one line, with the place in the code at which it was raised: the last one outside of Python's
+    own library, where there is any.
+    """
+    found = list(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in found if not _is_pythons(frame.filename)] or found
     where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
     return f"{type(error).__name__}: {text_of(error)}{where}"
 
@@ -20,3 +24,8 @@ def text_of(error: BaseException) -> str:
     except Exception as another:  # noqa: BLE001  # a plugin's error may be as broken as the plugin
         return f"<no text: {type(another).__name__} when asked for it>"
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+
+
+def _is_pythons(file: str) -> bool:
+    library = f"{os.path.dirname(os.__file__)}{os.sep}"  # noqa: PTH120  # as quick as it gets: errors may come often
+    return file.startswith(("<frozen ", library)) and "-packages" not in file

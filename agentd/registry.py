@@ -1,8 +1,10 @@
 """Loads plugins through pluggy, one by one, so that a broken one is named and left out while all others run."""
 
+import importlib.util
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 from zlib import crc32
@@ -12,6 +14,7 @@ import pluggy
 
 from agentd import discovery, hookspecs
 from agentd.config import KEYS
+from agentd.config.settings import Kind
 from agentd.discovery import Found
 from agentd.errors import described
 from agentd.metrics.assembly import short
@@ -19,6 +22,7 @@ from agentd.metrics.family import Family
 from agentd.options import Config
 from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
 from agentd.plugin.declared import declared_metrics
+from agentd.plugin.functions import functions_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +69,7 @@ class Registry:
                 log.warning("plugin %s.%s of %s is left out: %s has one of that name",
                             found.kind, found.name, found.origin, first.origin)  # fmt: skip
         for folder in plugin_dirs:
-            if not discovery.expanded(folder).is_dir():
+            if not discovery.expanded(folder).exists():
                 log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
             self._load_local(found)
@@ -90,6 +94,20 @@ class Registry:
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
         return self._found[kind, name].origin
+
+    def file(self, kind: str, name: str) -> Path | None:
+        """Return the file that a plugin's module is, or the ``__init__.py`` of its package; None where there is none.
+
+        Imports the packages around it.
+        """
+        found = self._found[kind, name]
+        if found.file is not None:
+            return found.file
+        try:
+            spec = importlib.util.find_spec(found.module)
+        except Exception:  # noqa: BLE001  # whatever a package raises that is imported for this
+            return None
+        return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
     def plugin_class(self, kind: str, name: str) -> type[Plugin[Any]]:
         """Return a plugin's class, importing its module where that has not been done.
@@ -223,9 +241,12 @@ class Registry:
             try:
                 self._pluggy.register(module, found.module)
                 self._pluggy.check_pending()
-                if not self._pluggy.get_hookcallers(module):
-                    raise PluginError(f"{found.module} implements no hook: mark agentd_collectors, say, with @hookimpl")
-                classes = list(self._registered(module))
+                classes = [*self._registered(module), *(_checked("collectors", cls) for cls in functions_of(module))]
+                if not classes and not self._pluggy.get_hookcallers(module):
+                    raise PluginError(
+                        f"{found.module} registers nothing: mark agentd_collectors, say, with @hookimpl, or a function "
+                        "with @collector"
+                    )
             except BaseException:
                 if self._pluggy.is_registered(module):
                     self._pluggy.unregister(module)
@@ -251,8 +272,7 @@ class Registry:
         return module
 
     def _registered(self, module: object) -> Iterator[tuple[str, type[Plugin[Any]]]]:
-        for kind, keys in KEYS.items():
-            base = _BASES[kind]
+        for kind in KEYS:
             for implementation in getattr(self._pluggy.hook, f"agentd_{kind}").get_hookimpls():
                 if implementation.plugin is not module:
                     continue
@@ -260,15 +280,19 @@ class Registry:
                 if not isinstance(returned, Iterable):
                     raise PluginError(f"agentd_{kind} returned {short(returned)}: expected a list of classes")
                 for cls in returned:
-                    if not (isinstance(cls, type) and issubclass(cls, base)):
-                        raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
-                    if not isinstance(getattr(cls, "name", None), str):
-                        raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
-                    if taken := set(cls.config_type.__struct_fields__).intersection(keys.__struct_fields__):
-                        raise PluginError(
-                            f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it"
-                        )
-                    yield kind, cls
+                    yield _checked(kind, cls)
+
+
+def _checked(kind: Kind, cls: Any) -> tuple[str, type[Plugin[Any]]]:
+    """Return a class with its kind. Raises ``PluginError`` where a module may not register it."""
+    base = _BASES[kind]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise PluginError(f"agentd_{kind} returned {short(cls)}, which is no class of {base.__name__}")
+    if not isinstance(getattr(cls, "name", None), str):
+        raise PluginError(f'{cls.__name__} has no name: say `name = "…"` in the class')
+    if taken := set(cls.config_type.__struct_fields__).intersection(KEYS[kind].__struct_fields__):
+        raise PluginError(f"option {min(taken)} of {cls.__name__} is a key that every plugin has: rename it")
+    return kind, cls
 
 
 def _event(returned: Any) -> Any:

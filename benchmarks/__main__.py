@@ -4,7 +4,10 @@ import importlib
 import platform
 import sys
 
-NAMES = ("scrape", "memory", "rendering", "startup", "host", "idle", "events", "robots", "missions", "reload", "tls")
+NAMES = (
+    *("scrape", "memory", "rendering", "startup", "host", "idle", "events", "robots", "missions", "reload", "tls"),
+    "functions",
+)
 
 
 def main() -> None:

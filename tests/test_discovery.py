@@ -184,3 +184,23 @@ def test_the_present_folder_is_one_like_others(monkeypatch, tmp_path):
     announce(tmp_path, "here", "here")
     monkeypatch.chdir(tmp_path)
     assert [found[1] for found in found_on(monkeypatch, "")] == ["here"]
+
+
+def test_a_file_is_named_itself(tmp_path):
+    """A file may stand in the place of a folder, whatever its name; in a folder beside it, it is not found again."""
+    for name in ("a.py", "_b.py"):
+        (tmp_path / name).write_text("x = 1")
+    named = [str(tmp_path / "_b.py"), str(tmp_path / "a.py"), str(tmp_path)]
+    assert [found.file.name for found in in_folders(named)] == ["_b.py", "a.py"]
+
+
+def test_what_was_saved_twice_within_a_second_is_loaded_as_it_is(tmp_path):
+    """Files of plugin folders are compiled each time: by size and second, one would be taken for the one before."""
+    file = tmp_path / "twice.py"
+    for number in (1, 2):
+        file.write_text(f"x = {number}")
+        os.utime(file, (5, 5))
+        found = Found("twice", None, "fake_twice", file)
+        assert found.load().x == number
+    del sys.modules["fake_twice"]
+    assert list(tmp_path.iterdir()) == [file]

@@ -23,7 +23,7 @@ COMMANDS = {
     "run": "Run the agent until SIGTERM or SIGINT.",
     "check": "Check the configuration and print every error.",
     "collect": "Collect once and print the metrics, without a server.",
-    "plugins": "List plugins, describe one, or pause it.",
+    "plugins": "List plugins, describe one, write a new one, or pause one.",
     "explain": "Say what a metric means, and where it comes from.",
     "config": "Print the default configuration, the effective one, or its schema.",
     "reload": "Go over to the changed configuration.",
@@ -41,6 +41,9 @@ COMMANDS = {
     "completion": "Print a script for shell completion.",
 }
 
+ALIASES = {"plugin": "plugins"}
+"""Other names by which commands may be called."""
+
 
 class Commands(click.Group):
     """Loads a command's module when the command is called: ``agentd run`` does not pay for the others."""
@@ -51,6 +54,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name in COMMANDS:
             command: click.Command = importlib.import_module(f"agentd.cli.{cmd_name}").command
             return command

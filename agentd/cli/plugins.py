@@ -1,15 +1,20 @@
 """``agentd plugins``."""
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from agentd.cli import common, fail
+from agentd import discovery
+from agentd.cli import common, fail, scaffold
 from agentd.cli.client import ask
 from agentd.cli.loading import load
 from agentd.cli.status import current
 from agentd.config import Settings, suggest
+from agentd.config.spelling import toml
 from agentd.discovery import KINDS
 from agentd.plugin import Plugin
 from agentd.plugin.declared import declared_metrics
@@ -28,7 +33,7 @@ class Names(click.Group):
 @click.group("plugins", cls=Names)
 @common
 def command(**_options: object) -> None:
-    """List all plugins, describe one (``agentd plugins NAME``), or pause one of the running agent."""
+    """List all plugins, describe one (``agentd plugins NAME``), write a new one, or pause one of the running agent."""
 
 
 @command.command("pause")
@@ -97,6 +102,36 @@ def show(name: str | None, config_file: str | None, **options: object) -> None:
         fail(f'there is no plugin "{name}"{suggest(name, known)}')
     for kind in kinds:
         show_one(settings, registry, kind, name.removeprefix(f"{kind}."))
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(scaffold.KINDS), default="collector", show_default=True, help="What it is.")
+@click.option("--package", is_flag=True, help="A package to be installed, with tests, in the place of one file.")
+@click.option("--folder", default=".", type=click.Path(path_type=Path), help="Where, if not here.")
+@common
+def new(name: str, kind: str, package: bool, folder: Path, **_options: object) -> None:  # noqa: FBT001  # click hands it over by its name
+    """Write a new plugin that works at once, and say what to do next. What is there already is never overwritten."""
+    taken = {*command.commands, *(found.name for found in (*discovery.bundled(), *discovery.installed()))}
+    if reason := scaffold.wrong(name, taken):
+        fail(f"{name} cannot be the name of a plugin: {reason}", 2)
+    texts = scaffold.files(name, kind, package=package)
+    try:
+        scaffold.write(folder, texts)
+    except OSError as error:
+        fail(str(error))
+    for path in texts:
+        click.echo(f"wrote {folder / path}")
+    first = folder / next(iter(texts))
+    click.echo("\nNext:")
+    if package:
+        click.echo(f"  {shlex.join([sys.executable, '-m', 'pip', 'install', '-e', str(first.parent)])}")
+    if kind == "collector":
+        click.echo(f"  agentd collect {name if package else shlex.quote(str(first))} --watch")
+        return
+    agent = "" if package else f"[agent]\nplugin_dirs = {toml([str(folder.resolve())])}\n\n"
+    try_it = "agentd check --probe" if kind == "sink" else "agentd check"
+    click.echo(f"  {try_it}\n\nwith this in the configuration:\n\n{agent}{scaffold.section(name, kind)}")
 
 
 def why(settings: Settings, kind: str, name: str) -> str:

@@ -34,6 +34,7 @@ from agentd.options import Config, Duration, Regex, Secret, Size, Url
 from agentd.plugin import deprecated as _deprecated
 from agentd.plugin.base import Plugin
 from agentd.plugin.errors import NoData, Refused, Reject, Retry, UnknownCollectorError
+from agentd.plugin.functions import collector
 from agentd.plugin.kinds import Collector, Exporter, Sink
 from agentd.resilience import Backoff
 from agentd.routes import Answer, Parameter, Principal, Route, Scope
@@ -82,6 +83,7 @@ __all__ = [
     "Url",
     "Value",
     "cloud_event",
+    "collector",
     "counter",
     "event_from_json",
     "gauge",

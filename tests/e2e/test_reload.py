@@ -214,6 +214,46 @@ def test_code_and_hooks_of_a_plugin_folder(steered):
     assert agent.metric("node_load1") is not None
 
 
+FUNCTION = """
+from agentd.plugin import collector, gauge
+
+@collector(gauge("NAME_value", "A value."))
+def NAME():
+    return 1
+"""
+
+
+def test_only_the_changed_file_of_a_folder_is_begun_anew(steered):
+    """A function that was changed, within the same second and to the same size, is another; its neighbour goes on."""
+    agent = steered("", {name: FUNCTION.replace("NAME", name) for name in ("one", "two")})
+    assert (agent.metric("one_value"), agent.metric("two_value")) == (1.0, 1.0)
+    file = agent.folder / "plugins" / "one.py"
+    for number in range(2, 5):
+        file.write_text(FUNCTION.replace("NAME", "one").replace("return 1", f"return {number}"))
+        assert agent.reload() == (200, {"changed": ["collectors.one"]})
+        assert (agent.metric("one_value"), agent.metric("two_value")) == (float(number), 1.0)
+    assert agent.reload() == (200, {})
+    (agent.folder / "plugins" / "three.py").write_text(FUNCTION.replace("NAME", "three"))
+    file.unlink()
+    assert agent.reload() == (200, {"added": ["collectors.three"], "removed": ["collectors.one"]})
+    assert (agent.metric("one_value"), agent.metric("three_value")) == (None, 1.0)
+
+
+def test_what_was_installed_meanwhile_is_found(steered, tmp_path):
+    """A package that is installed while the agent runs is part of it after a reload that enables it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    agent = steered("[collectors]\nenable = []", {}, environment={"PYTHONPATH": ":".join([str(site), *sys.path])})
+    (site / "fake_three.py").write_text(FUNCTION.replace("NAME", "three"))
+    info = site / "fake-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[agentd.collectors]\nthree = fake_three\n")
+    agent.edit("enable = []", 'enable = ["three"]')
+    assert agent.reload() == (200, {"added": ["collectors.three"]})
+    assert agent.metric("three_value") == 1.0
+
+
 def test_other_labels_are_in_every_event(steered):
     """Labels are told from the reload on."""
     agent = steered("labels = { site = 'a' }" + TWO, {"counting": SIDE_BY_SIDE})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentd.plugin import Collector, Config, Context, Family, Frame, Labels, Value, gauge, hookimpl
-from agentd_plugins.collectors.host import _textformat
+from agentd_plugins.collectors import _textformat
 
 OWN = b"# Written by agentd, process %d;"
 """How the files of the exporter textfile begin."""

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentd.plugin import Context, Histogram, Summary
+from agentd_plugins.collectors._textformat import parse
 from agentd_plugins.collectors.host import textfile as module
-from agentd_plugins.collectors.host._textformat import parse
 from agentd_plugins.collectors.host.textfile import Textfile, TextfileConfig
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "host" / "textfile"
