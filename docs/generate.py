@@ -22,7 +22,7 @@ from agentd.metrics.family import Metric
 from agentd.metrics.units import unit
 from agentd.plugin.declared import declared_metrics
 from agentd.registry import Registry
-from agentd_plugins.collectors.robots import lists, signals, vocabulary
+from agentd_plugins.collectors.robots import bits, derived, lists, signals, vocabulary
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,6 +67,10 @@ def fields_page() -> str:
         means = ", ".join(f"{value:g} is {what:g}" for value, what in special.items() if what is not None)
         factor = means if scale == 1 else f"{scale:.10g}"
         lines.append(f"| `{shown}` | {signal.unit} | {spelled} | {factor} | {unknown} |")
+    lines += ["", "What follows from other values, where a robot does not tell it itself:", ""]
+    lines += ["| metric | from |", "| --- | --- |"]
+    lines += [f"| `{metric}` | {source} |" for metric, source in (*derived.DERIVED, *bits.BITS)]
+    lines += ["", f"Sensors of MAVLink: {', '.join(f'`{name}`' for name in bits.SENSORS)}."]
     lines += ["", f"Lists that are understood: {', '.join(f'`{field}`' for field in sorted(lists.FIELDS))}."]
     texts = ", ".join(f"`{field}`" for field in vocabulary.TEXTS)
     lines += ["", f"Texts that become the value of a label: {texts}.", ""]

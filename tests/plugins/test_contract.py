@@ -24,6 +24,12 @@ WAIVED = {
     "process": {"metric-counter": PROCESS_EXPORTER, "metric-suffix": PROCESS_EXPORTER},
 }
 
+NEEDED = {
+    "exec": {"command": "/bin/echo", "args": ["doors_open 1"]},
+    "prometheus_client": {"object": "prometheus_client:REGISTRY"},
+}
+"""Options of plugins that cannot do without."""
+
 IN_THE_FIXTURES = {"netdev", "os", "textfile", "loadavg", "cpu", "hwmon"}
 """Collectors that have to tell something there: if these do not, the machine was not made as it should be."""
 
@@ -66,6 +72,8 @@ def test_a_bundled_plugin_keeps_the_contract(kind, name, tmp_path, request):
         config = lambda server: {"url": server.url}  # noqa: E731  # one of several values
     elif name in ("file", "textfile") and kind != "collectors":
         config = {"path": tmp_path / "out.prom"}
+    elif name in NEEDED:
+        config = NEEDED[name]
     check_plugin(REGISTRY.plugin_class(kind, name), config=config, root="/", waive=WAIVED.get(name))
 
 

@@ -183,7 +183,10 @@ class Connection(Frames):
     def _ponged(self, data: bytes) -> None:
         self.heard = now = self._intake.now()
         if self._ping is not None and self._ping[0] == data:
-            self.robot.own("link_rtt_seconds", self.transport).value = took = now - self._ping[1]
+            took = now - self._ping[1]
+            # While pings are answered the last answer is as good as new, also where they are rarer than stale_after.
+            longer = max(0.0, 1.5 * self._config.ping_every - self._config.stale_after)
+            self.robot.measured("link_rtt_seconds", self.transport, value=took, at=now + longer)
             self._ponged_in(self.transport, took)
             self._ping = None
 

@@ -9,8 +9,8 @@ from typing import Any
 from agentd.plugin import Family, Frame, Histogram, Layout, Metric, gauge
 from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.meaning import Term, meaning, overridden
-from agentd_plugins.collectors.robots.readings import Series
 from agentd_plugins.collectors.robots.robot import OWN, Robot
+from agentd_plugins.collectors.robots.series import Series
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 from agentd_plugins.collectors.robots.signals import CUSTOM, ENERGY, ROBOT, SIGNALS, Signal
 from agentd_plugins.collectors.robots.streams import KEPT_AS, kept_of
@@ -76,7 +76,13 @@ class Fleet:
             kept = kept_of(self._state.get(f"{KEPT_AS}{name}"))
             streams = kept.streams if kept is not None else {}
             budget, lexicon = self._config.max_robot_series, self._lexicon(name)
-            robot = Robot(name, budget, lexicon, streams, grew=self._grew, warn=self._warn, wants=self._wants)
+            robot = Robot(
+                *(name, budget, lexicon, streams),
+                grew=self._grew,
+                warn=self._warn,
+                wants=self._wants,
+                longest=self._config.stale_after,
+            )
             self._robots[name] = robot
             robot.own("up")
             self._version += 1

@@ -58,7 +58,7 @@ class Intake:
         else:
             robot.clock.hear(ahead, now)
         if robot.clock.seconds is not None:
-            robot.own("clock_offset_seconds").value = robot.clock.seconds
+            robot.measured("clock_offset_seconds", value=robot.clock.seconds, at=now)
 
     def live(self, robot: Robot, metrics: Mapping[str, Any], now: float) -> None:
         """Take values of now."""

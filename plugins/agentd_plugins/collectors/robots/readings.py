@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
-from agentd_plugins.collectors.robots import lists
+from agentd_plugins.collectors.robots import bits, derived, lists
 from agentd_plugins.collectors.robots.lexicon import EMPTY, Lexicon, Sense
+from agentd_plugins.collectors.robots.series import Key, Series
 from agentd_plugins.collectors.robots.signals import SIGNALS, Signal
 from agentd_plugins.collectors.robots.vocabulary import NO_STOP, STOPS, TEXTS
 
@@ -28,25 +29,6 @@ Note = Callable[[str, str], None]
 """Told of a field that is left out or suspect: the reason in a word, and the field."""
 
 
-class Series:
-    """One series of a robot: its last value, when that was measured, and what the robot said."""
-
-    __slots__ = ("field", "key", "live", "raw", "signal", "stamp", "value")
-
-    def __init__(self, signal: Signal, key: tuple[str | None, ...], field: str) -> None:
-        self.signal = signal
-        self.key = key
-        """The values of its labels, ``robot`` first."""
-        self.field = field
-        self.raw: Any = None
-        """What the robot said, in its own unit."""
-        self.value = 0.0
-        self.stamp = 0.0
-        """When it was measured, by the agent's monotonic clock; 0 for never, or for "not known"."""
-        self.live = 0.0
-        """When a live frame told it last: what is older, and comes later, is history."""
-
-
 def _nothing(_rule: str, _field: str) -> None:
     """Note nothing."""
 
@@ -55,8 +37,10 @@ class Readings:
     """The last values of a robot."""
 
     __slots__ = (
+        "_derived",
         "_grew",
         "_lists",
+        "_longest",
         "_note",
         "_robot",
         "_row",
@@ -77,9 +61,12 @@ class Readings:
         grew: Callable[[], None],
         *,
         wants: lists.Wants = bool,
+        longest: float = 30.0,
     ) -> None:
-        """``wants`` says of which names diagnostics are shown."""
-        self.series: dict[tuple[str, tuple[str | None, ...]], Series] = {}
+        """``wants`` says of which names diagnostics are shown; values more than ``longest`` seconds apart do not belong
+        together.
+        """
+        self.series: dict[Key, Series] = {}
         """By metric and labels."""
         self.budget = budget
         self.lexicon = lexicon
@@ -92,12 +79,15 @@ class Readings:
         self._shape = EMPTY
         self._row: list[Series] = []
         """The series of its numbers."""
+        self._longest = longest
+        self._derived: tuple[derived.Recipe, ...] = ()
+        """What follows from other values."""
 
     def end(self) -> None:
         """Note nothing any more. A robot that is forgotten goes at once by this: it would refer to itself otherwise,
         and wait for the garbage collector, which does not look at what is old.
         """
-        self._note = _nothing
+        self._note, self._derived = _nothing, ()
 
     def apply(self, metrics: Mapping[str, Any], stamp: float, *, live: bool, numbered: bool = True) -> bool:
         """Take over what a frame says, measured at a moment; return whether any of it was too late.
@@ -106,12 +96,14 @@ class Readings:
         said at a later moment, nor what has no number (a frame that was posted) of anything measured later.
         """
         values: Sequence[Any]
-        late = False
+        late, grew = False, False
         senses: Sequence[Sense]
         if list(metrics) == self._shape.fields and _PLAIN.issuperset(map(type, metrics.values())):
             values, senses, row = list(metrics.values()), self._shape.senses, self._row
         else:
+            before = len(self.series)
             values, senses, row, late = self._understood(metrics, stamp, live=live)
+            grew = len(self.series) > before
         note, unnumbered = self._note, not numbered
         for sense, series, raw in zip(senses, row, values, strict=True):
             if live:
@@ -139,13 +131,23 @@ class Readings:
             series.raw = raw
             series.value = value
             series.stamp = stamp
+        if grew or self._derived:
+            self._derive(anew=grew)
         return late
 
     def drop(self) -> None:
-        """Drop all values but counters, and how the fields were understood: the robot tells both again."""
-        self.series = {key: series for key, series in self.series.items() if series.stamp == inf}
-        self._texts, self._shape, self._row = {}, EMPTY, []
+        """Drop all values but the agent's counters, and how the fields were understood: the robot tells both again."""
+        self.series = {key: series for key, series in self.series.items() if _is_counted(series)}
+        self._texts, self._shape, self._row, self._derived = {}, EMPTY, [], ()
         self._grew()
+
+    def _derive(self, *, anew: bool) -> None:
+        """Find what follows from the values now, where there are new ones also what that may be."""
+        if anew:
+            own = derived.recipes(self.series, self._labelled, self._derived)
+            self._derived = (*own, *bits.recipes(self.series, self._labelled))
+        for recipe in self._derived:
+            recipe.take(self._longest)
 
     def _understood(
         self, metrics: Mapping[str, Any], stamp: float, *, live: bool
@@ -183,7 +185,7 @@ class Readings:
         """Return the series of what a field means, or None where there is no room for one more."""
         return self.series.get(sense.key) or self._new(sense.signal, sense.key, sense.field)
 
-    def _new(self, signal: Signal, key: tuple[str, tuple[str | None, ...]], field: str) -> Series | None:
+    def _new(self, signal: Signal, key: Key, field: str) -> Series | None:
         if len(self.series) >= self.budget:
             self._note("budget", field)
             return None
@@ -257,6 +259,11 @@ class Readings:
                 series.stamp = inf  # a counter does not grow old while its robot is known
             elif _in_time([series], stamp, live=live):
                 series.value, series.stamp = value, stamp
+
+
+def _is_counted(series: Series) -> bool:
+    """Say whether it is the agent that counts this."""
+    return series.raw is None and series.signal.metric.kind == "counter"
 
 
 def _in_time(known: Sequence[Series], stamp: float, *, live: bool) -> bool:

@@ -7,7 +7,8 @@ from agentd.plugin import counter, gauge
 from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.lexicon import Lexicon
 from agentd_plugins.collectors.robots.lists import Wants
-from agentd_plugins.collectors.robots.readings import Readings, Series
+from agentd_plugins.collectors.robots.readings import Readings
+from agentd_plugins.collectors.robots.series import Series
 from agentd_plugins.collectors.robots.signals import ROBOT, Signal
 from agentd_plugins.collectors.robots.streams import KEPT_AS, Streams
 
@@ -102,9 +103,10 @@ class Robot:
         grew: Callable[[], None],
         warn: Callable[..., None],
         wants: Wants = bool,
+        longest: float = 30.0,
     ) -> None:
         self.id = id
-        self.readings = Readings(id, budget, lexicon, self.suspect, grew, wants=wants)
+        self.readings = Readings(id, budget, lexicon, self.suspect, grew, wants=wants, longest=longest)
         self.streams = Streams(streams)
         self.connection: Link | None = None
         self.seen = 0.0
@@ -150,6 +152,11 @@ class Robot:
             series.stamp = FOREVER
             self._grew()
         return series
+
+    def measured(self, name: str, *labels: str, value: float, at: float) -> None:
+        """Set one of those that grow old as what the robot tells does."""
+        series = self.own(name, *labels)
+        series.value, series.stamp = value, at
 
     def count(self, name: str, *labels: str, by: float = 1.0) -> None:
         """Add to one of the counters that the agent keeps of the robot."""

@@ -381,6 +381,35 @@ async def test_rule_5_pings_come_whatever_else_is_said_and_measure_the_way(place
         assert histogram.count >= 1
 
 
+async def test_what_pings_and_clocks_told_grows_old_as_all_values_do(place):
+    """The offset of a clock leaves the exposition after ``stale_after``, the time that a ping took when the next answer
+    is overdue where that takes longer; also of a robot that is not forgotten.
+    """
+
+    def values():
+        return (
+            there.value("robot_clock_offset_seconds", robot="r1"),
+            there.value("robot_link_rtt_seconds", robot="r1", transport="websocket"),
+        )
+
+    async with place(ping_every="80s", stale_after="60s") as there:
+        async with there.robot(clock=100.0) as robot:
+            assert values()[0] is not None
+            there.clock.ahead += 81
+            async with asyncio.timeout(60):
+                while values()[1] is None:
+                    await robot.quiet(0.05)  # a client answers pings while it listens
+            assert values()[0] is None
+            there.clock.ahead += 65
+            assert values()[1] is not None, "a ping is answered every 80 seconds"
+            await robot.say("live", metrics={}, timestamp=200.0)
+            await there.until(lambda: values()[0] is not None)
+        await there.until(lambda: there.value("robot_connected", robot="r1", transport="websocket") == 0)
+        there.clock.ahead += 121
+        assert values() == (None, None)
+        assert there.value("robot_connections_total", robot="r1", transport="websocket") == 1
+
+
 async def test_rule_5_the_kernel_gives_up_after_30_seconds(place):
     """TCP_USER_TIMEOUT is set on the robot's socket."""
     async with place() as there, there.robot():
