@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import venv
+import zipfile
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +91,36 @@ def test_it_is_listed(stranger):
             assert re.search(rf"^{option} = ", readme, re.MULTILINE), option
         for metric in re.findall(r"^ *(door_\w+) \(", told, re.MULTILINE):
             assert f"| `{metric}{{" in readme
+
+
+def test_installing_it_is_as_shown(stranger):
+    """What docs/plugins.md shows behind its two commands is what comes of them."""
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    _, install, command, line = re.search(r"(```console\n)\$ (.* -m pip .*)\n\$ agentd (.*)\n(.*)\n…\n", page).groups()
+    assert (ROOT / install.rpartition(" ")[2]) == EXAMPLE
+    assert stranger.agentd(*command.split()).startswith(f"{line}\n")
+
+
+@pytest.mark.skipif(not find_spec("hatchling"), reason="hatchling, of the group test, is not installed")
+def test_what_is_published_is_built_as_shown(stranger):
+    """Both files have the names that docs/plugins.md shows; the wheel has the modules and their types, and no tests."""
+    shown = re.search(
+        r"^\$ python (-m hatchling build)\n(.*?)^\$", (ROOT / "docs/plugins.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    shutil.copytree(EXAMPLE, stranger.folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "NO_COLOR": "1"}
+    command = [sys.executable, *shown[1].split()]
+    done = subprocess.run(
+        command, cwd=stranger.folder / "source", env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    built = shown[2].splitlines()
+    assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("dist/")] == built
+    names = zipfile.ZipFile(stranger.folder / "source" / built[1]).namelist()
+    of_the_package = [name for name in names if "dist-info" not in name]
+    assert set(of_the_package) == {
+        f"agentd_door/{name}" for name in ("__init__.py", "door.py", "logbook.py", "py.typed")
+    }
 
 
 def test_it_collects(stranger, configuration):
