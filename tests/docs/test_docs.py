@@ -128,6 +128,15 @@ def test_every_relative_link_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_link_to_a_heading_leads_to_one():
+    """Links into a document, from itself or from another, name a heading that it has."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.MULTILINE)
+            known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in known, f"{page.name}: {target}#{anchor}"
+
+
 def test_the_long_run_is_told_as_it_is():
     """What the documents say of `make chaos` is a target, a variable with its default, and a test that there is."""
     page = (ROOT / "docs" / "plugins.md").read_text()

@@ -98,6 +98,8 @@ def test_installing_it_is_as_shown(stranger):
     page = (ROOT / "docs" / "plugins.md").read_text()
     _, install, command, line = re.search(r"(```console\n)\$ (.* -m pip .*)\n\$ agentd (.*)\n(.*)\n…\n", page).groups()
     assert (ROOT / install.rpartition(" ")[2]) == EXAMPLE
+    (points,) = re.findall(r"^```toml\n(\[project\..*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert points in (EXAMPLE / "pyproject.toml").read_text()
     assert stranger.agentd(*command.split()).startswith(f"{line}\n")
 
 
