@@ -104,41 +104,6 @@ def test_the_annotated_configuration_checks(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_first_collector_works_when_pasted(tmp_path):
-    """The collector of docs/plugins.md, saved in a plugin folder, tells what the page says it tells."""
-    (tmp_path / "door.py").write_text(code("docs/plugins.md", "python", "class Door"))
-    (tmp_path / "door").write_text("3 0\n")
-    configuration = code("docs/plugins.md", "toml", "plugin_dirs").replace("/etc/agentd/plugins", str(tmp_path))
-    (tmp_path / "agentd.toml").write_text(f'{configuration}\n[collectors.door]\npath = "{tmp_path}/door"\n')
-    result = run("collect", "door", "--config", str(tmp_path / "agentd.toml"), folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    shown = re.search(
-        r"\$ agentd collect door\n(.*?)^…", (ROOT / "docs/plugins.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    assert result.stdout.startswith(shown[1])
-
-
-def test_the_first_collector_says_when_there_is_no_door(tmp_path):
-    """Without the file it has no data, which is no failure."""
-    (tmp_path / "door.py").write_text(code("docs/plugins.md", "python", "class Door"))
-    (tmp_path / "agentd.toml").write_text(
-        f'[agent]\nplugin_dirs = ["{tmp_path}"]\n[collectors.door]\npath = "/nonexistent"'
-    )
-    result = run("collect", "door", "--config", str(tmp_path / "agentd.toml"), folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "door_open" not in result.stdout
-    assert 'node_scrape_collector_success{collector="door"} 0.0' in result.stdout
-
-
-@pytest.mark.parametrize("containing", ["def test_loadavg", "temperature = gauge"])
-def test_examples_of_code_run(containing, tmp_path):
-    """The other examples of docs/plugins.md run; that of a test passes."""
-    namespace = {}
-    exec(code("docs/plugins.md", "python", containing), namespace)
-    if "test_loadavg" in namespace:
-        namespace["test_loadavg"](tmp_path)
-
-
 @pytest.mark.parametrize("containing", ["[web]", "for_backup", "action ="])
 def test_examples_of_configuration_check(containing, tmp_path):
     """The examples of docs/configuration.md are accepted."""
@@ -161,6 +126,15 @@ def test_every_relative_link_leads_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_link_to_a_heading_leads_to_one():
+    """Links into a document, from itself or from another, name a heading that it has."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.MULTILINE)
+            known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in known, f"{page.name}: {target}#{anchor}"
 
 
 def test_the_long_run_is_told_as_it_is():
@@ -190,19 +164,6 @@ def test_make_is_told_of_both_commands():
     for target in ("run", "test"):
         assert f"make {target}" in (ROOT / "README.md").read_text()
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-
-
-def test_what_a_collector_returns_is_made_as_shown():
-    """The declarations and the layout of docs/plugins.md give the series that the text says they give."""
-    names = {}
-    exec(code("docs/plugins.md", "python", "hall_temperature_celsius"), names)  # the page's own code
-    exec(code("docs/plugins.md", "python", "Layout("), names)  # the page's own code
-    assert names["level"]({("hall-3", None): 0.5}).samples == {("hall-3", None): 0.5}
-    frame = names["layout"].fill([0.4, 0.7, 19.5])
-    assert [family.samples for family in frame] == [
-        {("hall-3", "water"): 0.4, ("hall-4", "water"): 0.7},
-        {("gate",): 19.5},
-    ]
 
 
 def test_every_collector_of_the_host_names_its_source():

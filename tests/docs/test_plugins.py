@@ -49,18 +49,18 @@ def test_the_quickest_start_is_as_shown(tmp_path):
 
 
 def test_the_function_works_when_pasted(agentd, tmp_path):
-    """The function, saved in a plugin folder, tells what the class of the page tells, and has its options."""
-    (tmp_path / "door.py").write_text(blocks("A function", "python")[0])
-    (tmp_path / "door").write_text("3 0\n")
-    configuration = f'[agent]\nplugin_dirs = ["{tmp_path}"]\n[collectors.door]\npath = "{tmp_path}/door"\n'
-    result = agentd("collect", "door", configuration=configuration)
+    """The function, saved in a plugin folder, tells the gate, and has its options."""
+    (tmp_path / "gate.py").write_text(blocks("A function", "python")[0])
+    (tmp_path / "gate").write_text("3 0\n")
+    configuration = f'[agent]\nplugin_dirs = ["{tmp_path}"]\n[collectors.gate]\npath = "{tmp_path}/gate"\n'
+    result = agentd("collect", "gate", configuration=configuration)
     assert result.returncode == 0, result.stderr
-    assert "\ndoor_opened_total 3.0\n" in result.stdout
-    assert "\ndoor_open 0.0\n" in result.stdout
-    shown = agentd("plugins", "door", configuration=configuration).stdout
-    assert "The door of the server room." in shown
-    assert 'default "/run/door")' in shown
-    assert "door_opened_total (counter)" in shown
+    assert "\ngate_opened_total 3.0\n" in result.stdout
+    assert "\ngate_open 0.0\n" in result.stdout
+    shown = agentd("plugins", "gate", configuration=configuration).stdout
+    assert "The gate of the yard." in shown
+    assert 'default "/run/gate")' in shown
+    assert "gate_opened_total (counter)" in shown
 
 
 def test_what_is_of_prometheus_client_works_when_pasted(agentd, tmp_path, monkeypatch):

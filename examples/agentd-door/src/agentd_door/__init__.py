@@ -1,0 +1,1 @@
+"""Plugins for agentd: the collector ``door`` and the sink ``logbook``."""
