@@ -157,6 +157,8 @@ def synopsis(command: click.Command, name: str) -> Iterator[str]:
     words = [rf"\fBagentd {escaped(name)}\fR", r"[\fIoptions\fR]"]
     if isinstance(command, click.Group):
         words.append(r"[\fIcommand\fR]" if command.invoke_without_command else r"\fIcommand\fR")
+        if (command.subcommand_metavar or "").startswith("[NAME"):
+            words[-1] = r"[\fINAME\fR | \fIcommand\fR]"
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             shown = rf"\fI{escaped(metavar(parameter))}\fR"

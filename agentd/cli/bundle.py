@@ -100,7 +100,7 @@ def look(config_file: str | None, options: Mapping[str, object]) -> Here:
         status = current()
     except (NoAgentError, RefusedError) as error:
         unreachable = error.message
-    document = read(find(config_file if status is None else of_agent(config_file, status)))
+    document = read(find(of_agent(config_file, status)))
     try:
         settings, registry = use(document, overriding(options), "error")
     except ConfigError as error:

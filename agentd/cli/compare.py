@@ -1,6 +1,7 @@
 """``agentd compare``: what would change for the users of a node_exporter whose place agentd takes."""
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,4 +255,8 @@ async def _scraped(url: str | None) -> str:
             response.raise_for_status()
             return await response.text()
     except (OSError, aiohttp.ClientError, TimeoutError) as error:
-        fail(f"cannot scrape {url}: {error or type(error).__name__}", 2)
+        number = (
+            error.os_error.errno if type(error) is aiohttp.ClientConnectorError else None
+        )  # TLS's are numbered its own way
+        reason = os.strerror(number).lower() if number and number > 0 else error or type(error).__name__
+        fail(f"cannot scrape {url}: {reason}", 2)

@@ -9,8 +9,8 @@ from agentd.cli.reload import show
 @click.command("diff")
 @common
 def command(**_options: object) -> None:
-    """Show what ``agentd reload`` would begin anew (~), add (+) and remove (-), without doing it.
+    """Show what agentd reload would begin anew (~), add (+) and remove (-), without doing it.
 
-    The running agent itself compares what it runs with what is in its files. Ends as ``agentd reload`` does.
+    The running agent itself compares what it runs with what is in its files. Ends as agentd reload does.
     """
     show("GET", "compared")

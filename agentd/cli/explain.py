@@ -15,6 +15,7 @@ from agentd.cli import LEAVE_WITHIN, common, fail
 from agentd.cli.client import NoAgentError, RefusedError, ask
 from agentd.cli.declarations import PARTS, Declaration, declarations, matching
 from agentd.cli.loading import load, of_agent
+from agentd.cli.status import running
 from agentd.config import Settings, suggest
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def command(metric: str, config_file: str | None, **options: object) -> None:
     To find the files, the collector is run once, by this command; without a running agent the samples are its own.
     """
     status = running()
-    settings, registry = load(
-        config_file if status is None else of_agent(config_file, status), options, log_level="error"
-    )
+    settings, registry = load(of_agent(config_file, status), options, log_level="error")
     here = Here(settings, registry, status, exposed(scraped(settings)) if status is not None else {})
     known = list(declarations(registry))
     found = chosen(matching(metric, known), settings)
@@ -77,16 +76,6 @@ def command(metric: str, config_file: str | None, **options: object) -> None:
         if number:
             click.echo()
         click.echo("\n".join(of_one(one, metric, here)))
-
-
-def running() -> Status | None:
-    """Return how the running agent is; None where there is none."""
-    from agentd.cli.status import current
-
-    try:
-        return current()
-    except (NoAgentError, RefusedError):
-        return None
 
 
 def chosen(found: Sequence[Declaration], settings: Settings) -> Sequence[Declaration]:

@@ -41,9 +41,9 @@ def use(document: Document, overrides: Overrides, log_level: str = "info") -> tu
     return resolve(document, registry, overrides=overrides), registry
 
 
-def of_agent(config_file: str | None, status: Status) -> str | None:
-    """Return the file to read where nobody names one: that of the running agent."""
-    if config_file is None and status.config_files and status.config_files[0].endswith(".toml"):
+def of_agent(config_file: str | None, status: Status | None) -> str | None:
+    """Return the file to read where nobody names one: that of the running agent, if one runs."""
+    if config_file is None and status is not None and status.config_files and status.config_files[0].endswith(".toml"):
         return status.config_files[0]
     return config_file
 

@@ -9,13 +9,13 @@ from urllib.parse import quote
 import click
 
 from agentd import discovery
-from agentd.cli import common, fail, scaffold
+from agentd.cli import common, fail, scaffold, status
 from agentd.cli.client import ask
-from agentd.cli.loading import load
-from agentd.cli.status import current
+from agentd.cli.loading import load, of_agent
 from agentd.config import Settings, suggest
 from agentd.config.spelling import toml
 from agentd.discovery import KINDS
+from agentd.options import Duration
 from agentd.plugin import Plugin
 from agentd.plugin.declared import declared_metrics
 from agentd.registry import PluginError, Registry
@@ -30,18 +30,34 @@ class Names(click.Group):
         return super().parse_args(ctx, args if known else ["show", *args])
 
 
-@click.group("plugins", cls=Names)
+def duration(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """Refuse what is no duration."""
+    try:
+        Duration.parse(value)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{error}; found {value!r}") from None
+    return value
+
+
+@click.group("plugins", cls=Names, subcommand_metavar="[NAME | COMMAND [ARGS]...]")
 @common
 def command(**_options: object) -> None:
-    """List all plugins, describe one (``agentd plugins NAME``), write a new one, or pause one of the running agent."""
+    """List all plugins, describe one (agentd plugins NAME), write a new one, or pause one of the running agent."""
 
 
 @command.command("pause")
 @click.argument("plugin")
-@click.option("--for", "how_long", default="1h", metavar="TIME", help="How long, 90s or 2h say; an hour if left out.")
+@click.option(
+    "--for",
+    "how_long",
+    default="1h",
+    metavar="TIME",
+    callback=duration,
+    help="How long, 90s or 2h say; an hour if left out.",
+)
 @common
 def pause(plugin: str, how_long: str, **_options: object) -> None:
-    """Stop a plugin of the running agent for a while; PLUGIN is its kind and name, ``collectors.cpu``, or just ``cpu``
+    """Stop a plugin of the running agent for a while; PLUGIN is its kind and name, collectors.cpu, or just cpu
     where no other kind has one of that name.
 
     A reload leaves it paused; a restart of the agent does not.
@@ -56,8 +72,8 @@ def pause(plugin: str, how_long: str, **_options: object) -> None:
 @common
 def resume(plugin: str, **_options: object) -> None:
     """Start a plugin of the running agent that was paused, that could not start, or that is left out because it held up
-    the agent, and ask a collector again that rests because it failed again and again. PLUGIN is ``collectors.cpu``, or
-    just ``cpu`` where no other kind has one of that name.
+    the agent, and ask a collector again that rests because it failed again and again. PLUGIN is collectors.cpu, or
+    just cpu where no other kind has one of that name.
     """
     key = running(plugin)
     ask(f"/api/v1/plugins/{quote(key, safe='')}/resume", method="POST")
@@ -68,13 +84,13 @@ def running(name: str) -> str:
     """Return the key of an instance of the running agent, given by it or by its name alone. Ends where that is none, or
     stands for several.
     """
-    status = current()
-    keys = [plugin.plugin for plugin in status.plugins]
+    agent = status.current()
+    keys = [plugin.plugin for plugin in agent.plugins]
     found = [name] if name in keys else [key for key in keys if bare(key) == name]
     if len(found) > 1:
         fail(f'"{name}" may be {" or ".join(found)}')
     if not found:
-        off = [f"{key} is switched off: {why}" for key, why in status.disabled.items() if name in (key, bare(key))]
+        off = [f"{key} is switched off: {why}" for key, why in agent.disabled.items() if name in (key, bare(key))]
         near = suggest(name, keys) or suggest(name, map(bare, keys))
         fail(f'no plugin "{name}" is configured{"; " + off[0] if off else near or ": agentd status lists them"}')
     return found[0]
@@ -89,14 +105,19 @@ def bare(key: str) -> str:
 @click.argument("name", required=False)
 @common
 def show(name: str | None, config_file: str | None, **options: object) -> None:
-    """List all plugins with what they are, and whether and why they are enabled; or describe one, with its options and
-    metrics. NAME is ``cpu`` or, where two kinds have it, ``collectors.cpu``.
+    """List all plugins with what they are, and whether and why they are enabled, by the configuration of the running
+    agent if there is one; or describe one, with its options and metrics. NAME is cpu or, where two kinds have it,
+    collectors.cpu.
     """
-    settings, registry = load(config_file, options, log_level="error")
+    settings, registry = load(of_agent(config_file, status.running()), options, log_level="error")
     if name is None:
         show_all(settings, registry)
         return
     kinds = [kind for kind in KINDS if name.removeprefix(f"{kind}.") in registry.names(kind)]
+    if not kinds and (named := [one for one in settings.instances if name in (one.key, one.name)]):
+        for one in named:
+            show_one(settings, registry, one.kind, one.plugin)
+        return
     if not kinds:
         known = [plugin for kind in KINDS for plugin in registry.names(kind)]
         fail(f'there is no plugin "{name}"{suggest(name, known)}')
@@ -174,11 +195,13 @@ def show_one(settings: Settings, registry: Registry, kind: str, name: str) -> No
         cls = registry.plugin_class(kind, name)
     except PluginError as error:
         fail(f"it cannot be loaded: {error}")
-    click.echo(f"\n{summary(cls)}\n\nOptions of [{kind}.{name}]:")
-    for option in options(cls.config_type):
-        default = "required" if option.required else f"default {option.default}"
-        click.echo(f"  {option.name} ({option.type}, {default})")
-        for line in option.doc.splitlines():
+    click.echo(f"\n{summary(cls)}\n")
+    known = list(options(cls.config_type))
+    click.echo(f"Options of [{kind}.{name}]:" if known else f"Options of [{kind}.{name}]: none of its own")
+    for option in known:
+        default = "not set" if option.default is None else f"default {option.default}"
+        click.echo(f"  {option.name} ({option.type}, {'required' if option.required else default})")
+        for line in option.doc.replace("``", "").splitlines():
             click.echo(f"      {line}")
     metrics = declared_metrics(cls)
     click.echo("\nMetrics:" if metrics else "\nMetrics: none are declared")

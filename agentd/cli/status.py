@@ -64,6 +64,14 @@ def current() -> Status:
     return msgspec.json.decode(ask("/api/v1/status"), type=Status)
 
 
+def running() -> Status | None:
+    """Return how the running agent is; None where none answers."""
+    try:
+        return current()
+    except (NoAgentError, RefusedError):
+        return None
+
+
 def screen(status: Status, *, everything: bool) -> list[str]:
     """Return the screen, with what the agent tells beside its status."""
     import shutil

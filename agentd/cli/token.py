@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from agentd.cli import common, fail
-from agentd.config import Token, WebSettings, core, find, read, suggest
+from agentd.cli.loading import CONFIGURATION, refuse
+from agentd.config import ConfigError, Token, WebSettings, core, find, read, suggest
 from agentd.config.tokenfile import TokenFileError, locked, new_token, put, table_of, tokens_of
 from agentd.options import Duration, Secret
 from agentd.routes import Scope
@@ -179,7 +180,11 @@ class _reported:  # noqa: N801  # it reads as a statement
 def _place(file: Path | None, options: Any, *, needed: bool = True) -> tuple[WebSettings, Any]:
     above = click.get_current_context().parent
     config_file = options.get("config_file") or (above.params.get("config_file") if above is not None else None)
-    web = core(read(find(config_file))).web
+    found = core(read(find(config_file)))
+    web = found.web
+    if file is None and (wrong := [each for each in found.problems if each.key in ("", "web", "web.tokens_file")]):
+        refuse(ConfigError(wrong))
+        fail("it is not known which file of tokens is meant: mend the configuration, or say --file", CONFIGURATION)
     if file is None and web.tokens_file is not None:
         file = Path(web.tokens_file)
     if file is None and needed:

@@ -148,7 +148,8 @@ class Listeners:
         except UnicodeError as error:  # as a host's name it cannot be looked up
             raise ListenError(f"cannot listen on {shown}: {host!r} is no name of a host") from error
         except OSError as error:
-            reason = (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()
+            known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            reason = (known or str(error)).lower()
             advice = ""
             if error.errno == errno.EADDRINUSE:
                 advice = "; another program (or another agentd) has that port: choose one with --listen or [web] listen"

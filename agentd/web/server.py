@@ -309,17 +309,18 @@ class WebServer:
             peer = asking.peer.address or "the Unix socket"
             text = f"refused a request from {peer}: its credential (the header Authorization) is nobody's, or expired"
             self._connections.say(text, about="credentials", level=logging.WARNING)
-        text = "the credential in the header Authorization is nobody's, or has expired: expected Bearer TOKEN"
+        wanted = "Bearer TOKEN" + (", or a user and a password" if self._principals.users else "")
+        text = f"the credential in the header Authorization is nobody's, or has expired: expected {wanted}"
         return self._challenge(text)
 
     def _forbidden(self, asking: Asking, principal: Principal, route: Route, listener: Listener | None) -> web.Response:
         if listener is not None and listener.scopes is not None and route.scope not in listener.scopes:
             return web.Response(status=403, text=f"nothing that takes the scope {route.scope} is answered here\n")
         if asking.shown:
-            return web.Response(status=403, text=f"the token of {principal.name} lacks the scope {route.scope}\n")
+            return web.Response(status=403, text=f"{principal.name} lacks the scope {route.scope}\n")
         if asking.peer.page:
             return web.Response(status=403, text=f"not for pages of other origins: it takes the scope {route.scope}\n")
-        return self._challenge(f"it takes a credential with the scope {route.scope}, but for this machine itself")
+        return self._challenge(f"it takes a credential with the scope {route.scope}")
 
     def _challenge(self, text: str) -> web.Response:
         offers = (("WWW-Authenticate", challenge) for challenge in self._principals.challenges)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from agentd.plugin import Url
-from agentd_plugins.sinks._server import ServerConfig, check_server, tls
+from agentd_plugins.sinks._server import ServerConfig, check_server, in_words, tls
 
 PATIENCE = 10.0
 """Seconds that connecting may take, the log-in included."""
@@ -66,4 +66,10 @@ def settings(config: RedisServer) -> dict[str, Any]:
 def advised(error: Exception, rights: str) -> str:
     """Return an error of the library with what to do about it; ``rights`` are the commands that the plugin uses."""
     advice = next((_ADVICE[each.__name__] for each in type(error).__mro__ if each.__name__ in _ADVICE), "")
-    return f"{error} ({advice.format(rights=rights)})" if advice else str(error) or type(error).__name__
+    if advice:
+        return f"{error} ({advice.format(rights=rights)})"
+    # The library names the server, its own number and the system's, all in one sentence.
+    refused = error.__cause__ or error.__context__
+    if type(error).__name__ == "ConnectionError" and isinstance(refused, OSError) and refused.errno:
+        return in_words(refused)
+    return str(error) or type(error).__name__

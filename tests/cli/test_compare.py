@@ -158,7 +158,7 @@ def test_who_does_not_answer_is_named(free_port, tmp_path):
     """A page that cannot be had, and no agent to compare with, are each one line and status 2."""
     result = run(f"http://127.0.0.1:{free_port}/metrics", "--with", f"http://127.0.0.1:{free_port}/metrics")
     assert result.returncode == 2
-    assert result.stderr.startswith(f"agentd: cannot scrape http://127.0.0.1:{free_port}/metrics: ")
+    assert result.stderr.startswith(f"agentd: cannot scrape http://127.0.0.1:{free_port}/metrics: connection refused")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""``agentd plugins pause`` and ``resume``: plugins are found by whatever one calls them."""
+"""``agentd plugins`` beside an agent: plugins are found by whatever one calls them, and are as they are there."""
 
 import json
 
@@ -47,3 +47,36 @@ def test_a_plugin_that_is_not_found(agent, command, name, says):
     assert done.returncode == 1
     assert done.stderr.startswith(f"agentd: {says}")
     assert "/api/" not in done.stderr
+
+
+def test_a_length_that_is_none(agent):
+    """A length of time without a unit is refused as an option that is wrong, with what would be right."""
+    done = agent.run("plugins", "pause", "meminfo", "--for", "3")
+    assert done.returncode == 2
+    assert "Invalid value for '--for': expected a duration with its unit, such as \"250ms\"" in done.stderr
+    assert "found '3'" in done.stderr
+
+
+def test_what_the_agent_has_switched_off(agent):
+    """Without --config, whether a plugin is enabled is told by the configuration of the agent that runs."""
+    first = agent.run("plugins", "uname").stdout.splitlines()[0]
+    assert first.startswith("collectors.uname, bundled: disabled in ")
+    both = agent.run("plugins", "loadavg").stdout
+    assert "enabled as prometheus ([collectors.prometheus] in " in both
+
+
+def test_a_plugin_by_the_name_of_its_section(command, tmp_path):
+    """A section whose name is no plugin's leads to the plugin that it configures."""
+    (tmp_path / "a.toml").write_text('[exporters.for_backup]\nplugin = "textfile"\npath = "/x.prom"\n')
+    for name in ("for_backup", "exporters.for_backup"):
+        done = command("plugins", name, "--config", str(tmp_path / "a.toml"))
+        assert done.stdout.startswith("exporters.textfile, bundled: enabled as for_backup (")
+
+
+def test_how_options_are_shown(command):
+    """No option, and an option that is not set, are said in words; marks of the source are left out."""
+    assert "\nOptions of [collectors.loadavg]: none of its own\n" in command("plugins", "loadavg").stdout
+    shown = command("plugins", "filesystem").stdout
+    assert "  mount_points_include (regular expression, not set)\n" in shown
+    assert "``" not in shown
+    assert "None" not in shown

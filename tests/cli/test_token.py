@@ -156,6 +156,26 @@ def test_without_a_file(command, tmp_path):
     assert result.stderr == f"agentd: cannot open {tmp_path}/none: no such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[web", ":1: not valid TOML"),
+        ('[web]\ntokens_file = "t"', "expected a path from the root"),
+        (None, "no such file"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("list",), ("create", "x")])
+def test_a_configuration_that_does_not_say_where(command, tmp_path, text, said, arguments):
+    """Where a broken configuration leaves open which file is meant, nothing is listed or made."""
+    if text is not None:
+        (tmp_path / "agentd.toml").write_text(text)
+    result = command("token", *arguments, "--config", str(tmp_path / "agentd.toml"))
+    assert (result.returncode, result.stdout) == (78, "")
+    assert said in result.stderr
+    assert "say --file" in result.stderr
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_broken_file_is_not_made_worse(token, file):
     """A file with errors is left alone, and the errors are told."""
     file.write_text("[r1]\ntoken = 'short'\n")

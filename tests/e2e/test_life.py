@@ -213,6 +213,7 @@ def test_address_that_is_not_this_machine_s(command, address, said):
     assert result.returncode == 1
     [line] = result.stderr.splitlines()
     assert said in line
+    assert "errno" not in line.lower()
 
 
 def test_several_addresses(start_agent, free_port):

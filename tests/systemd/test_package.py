@@ -68,6 +68,19 @@ def host(
     return boot("package.sh", given, PORT=port)
 
 
+def test_documents_name_what_is_there(package: Path, tmp_path: Path) -> None:
+    """Whatever the documents in the package refer to is in it: each other, dashboards, alerts, drop-ins."""
+    subprocess.run(["dpkg-deb", "--extract", package, tmp_path], check=True)
+    documents = list((tmp_path / "usr/share/doc/agentd").rglob("*.md"))
+    links = {
+        (document.name, link): (document.parent / link).exists()
+        for document in documents
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", document.read_text())
+    }
+    assert {link for _, link in links} >= {"../etc/grafana/host.json", "../etc/prometheus/alerts.yml", "security.md"}
+    assert [link for link, there in links.items() if not there] == []
+
+
 def properties(section: str) -> dict[str, str]:
     """Return the lines of ``systemctl show``."""
     return dict(line.split("=", 1) for line in section.splitlines() if "=" in line)

@@ -8,7 +8,7 @@ import socket
 import pytest
 from aiohttp import web
 
-from agentd.config import Token, WebSettings
+from agentd.config import BasicAuth, Token, WebSettings
 from agentd.options import Secret
 from agentd.routes import Route, Scope
 from agentd.web import connections
@@ -235,7 +235,7 @@ async def test_scopes_are_asked_for(serve):
     assert (await ask(server, "/metrics", headers=passed_on))[0] == 401
     assert await ask(server, "/admin", headers=passed_on) == (
         401,
-        "it takes a credential with the scope admin, but for this machine itself\n",
+        "it takes a credential with the scope admin\n",
     )
     assert await ask(server, "/admin", headers="Origin: http://elsewhere.example\r\n") == (
         403,
@@ -264,9 +264,9 @@ async def test_a_credential_is_judged_alone(caplog):
             shown = f"Authorization: Bearer {TOKEN}\r\n{more}"
             assert [await ask(server, path, headers=shown) for path in scopes] == [
                 (200, "r1"),
-                (403, "the token of r1 lacks the scope metrics:read\n"),
+                (403, "r1 lacks the scope metrics:read\n"),
                 (200, "r1"),
-                (403, "the token of r1 lacks the scope admin\n"),
+                (403, "r1 lacks the scope admin\n"),
             ]
         wrong = ["Bearer x", f"Basic {TOKEN}", "", f"Bearer {TOKEN}x", f"Bearer {TOKEN}\r\nAuthorization: Bearer x"]
         for credential in wrong:
@@ -284,6 +284,19 @@ async def test_a_credential_is_judged_alone(caplog):
     assert record.levelno == logging.WARNING
     assert "127.0.0.1" in record.getMessage()
     assert TOKEN not in caplog.text
+
+
+async def test_what_would_be_right_is_said_where_there_are_users():
+    """Where there are users, the answer to a wrong credential says that a password would do, too."""
+    users = BasicAuth(users={"p": Secret("$2b$04$" + "x" * 53)})
+    server = WebServer(WebSettings(listen=["127.0.0.1:0"], basic_auth=users), None, Tokens({}))
+    await server.start()
+    try:
+        wrong = await ask(server, "/livez", headers="Authorization: Bearer x\r\n")
+    finally:
+        await server.stop()
+    assert wrong[0] == 401
+    assert wrong[1].endswith("expected Bearer TOKEN, or a user and a password\n")
 
 
 async def test_socket_of_the_command_line(serve, tmp_path):

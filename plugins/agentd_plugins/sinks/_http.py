@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
+from agentd_plugins.sinks._server import in_words
+
 CONNECT = 10.0
 """Seconds until a host that does not even accept a connection is given up."""
 EXCERPT = 2048
@@ -53,8 +55,8 @@ def cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no connection within {CONNECT:g} s"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        return in_words(error.os_error)
+    return in_words(error) if isinstance(error, OSError) and error.errno else type(error).__name__
 
 
 def retry_after(header: str, now: float) -> float | None:

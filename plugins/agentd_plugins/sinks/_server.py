@@ -62,6 +62,13 @@ def where(url: Url, port: int) -> str:
     return f"{parts.hostname}:{parts.port or port}" if parts.hostname else parts.path
 
 
+def in_words(error: OSError) -> str:
+    """Return what the system says of an error. Texts of asyncio and of libraries have numbers and addresses in them."""
+    if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):  # that counts in its own way
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
+
+
 def tls(config: ServerConfig) -> ssl.SSLContext:
     """Return what TLS needs. Raises ``ValueError`` that names the file where one cannot be used."""
     for path in (config.ca_file, config.cert_file, config.key_file):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from agentd.plugin import Context, Duration, Record, Reject, Retry, Sink, Size, Url, hookimpl
-from agentd_plugins.sinks._server import ServerConfig, Template, check_server, in_order, tls, where
+from agentd_plugins.sinks._server import ServerConfig, Template, check_server, in_order, in_words, tls, where
 
 if TYPE_CHECKING:
     from agentd_plugins.sinks._mqtt import Client
@@ -187,6 +187,9 @@ class Mqtt(Sink[MqttConfig]):
     def _retry(self, error: Exception, accepted: int = 0) -> Retry:
         code = getattr(error, "rc", None)
         why = (ADVICE | {0x80: "the connection is lost"}).get(getattr(code, "value", -1), error)
+        refused = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+        if why is error and isinstance(refused, OSError):
+            why = in_words(refused)
         return Retry(f"{self._where}: {self.harmless(why)}", accepted=accepted)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from agentd.plugin import Context, Record, Reject, Retry, Secret, Sink, Url, hookimpl
-from agentd_plugins.sinks._server import Refusal, ServerConfig, Template, check_server, tls, where
+from agentd_plugins.sinks._server import Refusal, ServerConfig, Template, check_server, in_words, tls, where
 
 if TYPE_CHECKING:
     from agentd_plugins.sinks._nats import Client
@@ -200,7 +200,8 @@ class Nats(Sink[NatsConfig]):
             self.log.debug("the connection did not end well: %s", error)
 
     def _retry(self, error: BaseException | None, accepted: int = 0) -> Retry:
-        why = self.harmless(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        said = in_words(error) if isinstance(error, OSError) else error
+        why = self.harmless(said).removeprefix("nats: ").strip("'") or type(error).__name__
         if "authorization" in why.lower():
             why = "not authorized: check user and password, token or credentials_file"
         return Retry(f"{self._where}: {why}", accepted=accepted)

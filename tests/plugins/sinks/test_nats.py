@@ -251,7 +251,7 @@ def test_wrong_options_are_found_before_anything_runs(options, text):
 
 async def test_nobody_there(sink_to, free_port, tmp_path):
     """Where no server answers, start says so, and where; a file that is not there is named."""
-    with pytest.raises(Retry, match=rf"127\.0\.0\.1:{free_port}.*(refused|failed)"):
+    with pytest.raises(Retry, match=rf"127\.0\.0\.1:{free_port}: Connection refused$"):
         await sink_to(f"nats://127.0.0.1:{free_port}").start()
     with pytest.raises(ValueError, match=r"cannot read .*absent"):
         await sink_to(f"nats://127.0.0.1:{free_port}", credentials_file=str(tmp_path / "absent")).start()

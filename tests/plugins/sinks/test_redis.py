@@ -294,6 +294,20 @@ async def test_log_in(start_redis, sink_to, events, caplog):
     assert not any(word in text for word in ("wr0ng", "horse", "other-secret") for text in [*said, caplog.text])
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:{port}/0", "Redis at 127.0.0.1:{port}: Connection refused"),
+        ("unix:///nowhere/redis.sock", "Redis at /nowhere/redis.sock: No such file or directory"),
+    ],
+)
+async def test_nobody_there(sink_to, free_port, url, said):
+    """Where no server answers, the error is the server's address and what the system says, and nothing twice."""
+    with pytest.raises(Retry) as caught:
+        await sink_to(url.format(port=free_port), stream="x").probe()
+    assert str(caught.value) == said.format(port=free_port)
+
+
 async def test_tls(start_redis, sink_to, events, certificates, free_port):
     """With TLS, the server's certificate is checked against ca_file, and the client's own is shown."""
     files = ("--tls-cert-file", certificates / "server.pem", "--tls-key-file", certificates / "server.key")
