@@ -142,6 +142,7 @@ def test_every_route_with_every_credential(agent, operations):
         open_to_all = path in PUBLIC or scope is None
         for headers, refusal in (
             *((each, 401) for each in (ELSEWHERE, {"Forwarded": "for=x"}, {"Host": "evil.example"}, {"Via": "1.1 x"})),
+            *((each, 401) for each in ({"X-Forwarded-Server": "x"}, {"x-forwarded-port": "80"})),
             *((each, 403) for each in (PAGE, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"})),
         ):
             cases.append((str(headers), headers, None if open_to_all else refusal))
@@ -227,6 +228,11 @@ def test_no_path_leads_around(agent, target, host):
         ("/api/v1/status", "localhost.evil.example"),
         ("/api/v1/status", "localhost@evil.example"),
         ("/api/v1/status", "127.0.0.1.evil.example"),
+        ("/api/v1/status", "[::1].evil.example"),
+        ("/api/v1/status", "[::1]evil.example:80"),
+        ("/api/v1/status", "[::1"),
+        ("/api/v1/status", "localhost:80:evil.example"),
+        ("/api/v1/status", "localhost:evil.example"),
     ],
 )
 def test_no_host_pretends_to_be_this_machine(agent, target, host):
