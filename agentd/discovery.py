@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from itertools import chain
@@ -149,6 +151,15 @@ def in_folders(folders: Sequence[str]) -> Iterator[Found]:
                 known.add(file.resolve())
                 module = f"agentd_plugin_dirs.{crc32(str(file.parent).encode()):x}.{file.stem}"
                 yield Found(file.stem, None, module, file, origin=str(file))
+
+
+def open_to_everybody(found: Found) -> Path | None:
+    """Return what every user of this machine can write, of a plugin's file and its folder; as a rule neither."""
+    for place in () if found.file is None else (found.file.parent, found.file):
+        with suppress(OSError):  # who cannot look at it cannot load it
+            if place.stat().st_mode & stat.S_IWOTH:
+                return place
+    return None
 
 
 def expanded(folder: str) -> Path:

@@ -25,9 +25,13 @@ _PLUGIN = re.compile(r"agentd\.((?:collectors|exporters|sinks)\..+)")
 """The name of a plugin instance's logger."""
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_CONTROLS |= {ord("\n"): "\\n", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-"""Characters that begin a line or steer a terminal, and what is shown of them: what is logged may quote anything."""
-
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROLS |= {ord("\n"): "\\n", ord("\t"): "\\t"}
+"""Characters that begin a line, steer a terminal or turn the direction of writing, and what is shown of them: what is
+logged may quote anything."""
+_IN_TRACEBACKS = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
+_IN_JSON = {code: f"\\u{code:04x}" for code in _CONTROLS if code > 126}
+"""Of these, those that JSON lets stand as they are."""
 
 UNFOLDED = frozenset({"agentd.daemon", "agentd.reload", "agentd.roster"})
 """Loggers of which every line is written: somebody has asked for what they tell, and waits for it."""
@@ -158,7 +162,7 @@ class TextFormatter(logging.Formatter):
         name = record.name.removeprefix("agentd.")
         text = f"{name}: {record.getMessage()}{extra}".translate(_CONTROLS)
         if record.exc_info:
-            text = f"{text}\n{self.formatException(record.exc_info)}"
+            text = f"{text}\n{self.formatException(record.exc_info).translate(_IN_TRACEBACKS)}"
         return text
 
     def format(self, record: logging.LogRecord) -> str:
@@ -166,7 +170,8 @@ class TextFormatter(logging.Formatter):
         text = self.plain(record)
         if self._journal:
             return "\n".join(f"<{_priority(record)}>{line}" for line in text.split("\n"))
-        return f"{_timestamp(record)} {record.levelname.lower():7} {text}"
+        indented = text.replace("\n", "\n  ")  # what an error quotes is no record of its own
+        return f"{_timestamp(record)} {record.levelname.lower():7} {indented}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -185,7 +190,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return json.dumps(entry, default=str, ensure_ascii=False).translate(_IN_JSON)
 
 
 class JournalHandler(logging.Handler):

@@ -220,6 +220,9 @@ class Registry:
 
     def _load_local(self, found: Found) -> None:
         try:
+            open_to = discovery.open_to_everybody(found)
+            if open_to is not None:
+                raise PluginError(f"everybody can write {open_to}: chmod o-w {open_to}")
             classes = self._load(found)
         except PluginError as error:
             self.broken_files[f"plugin_dirs.{found.name}"] = str(error)

@@ -71,7 +71,8 @@ class Resting:
         self._rests = rests
         new = self._file.with_suffix(".new")
         try:
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            new.unlink(missing_ok=True)  # it may be a link of somebody else's
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
                 out.write(msgspec.json.encode(rests))
             new.replace(self._file)
         except OSError as error:

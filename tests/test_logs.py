@@ -7,9 +7,10 @@ import logging
 import os
 import re
 import socket
+import textwrap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agentd import journald, logs
@@ -72,7 +73,7 @@ def test_an_error_is_shown_with_its_traceback_where_it_is_given(written, format)
     except ValueError:
         logging.getLogger("agentd").exception("failed")
     text = stream.getvalue()
-    shown = json.loads(text)["error"] if format == "json" else text.split("\n", 1)[1]
+    shown = json.loads(text)["error"] if format == "json" else textwrap.dedent(text.split("\n", 1)[1])
     assert shown.startswith("Traceback")
     assert shown.rstrip().endswith("ValueError: wrong")
 
@@ -87,8 +88,23 @@ def test_nothing_that_is_logged_can_forge_a_line(message, extra):
         assert len(line.splitlines()) == 1
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
     line = logs.JsonFormatter().format(record)
-    assert not re.search(r"[\x00-\x1f]", line)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", line)
     assert json.loads(line)["message"] == message
+
+
+@given(st.text())
+@example("x\n2026-11-21T00:00:00.000Z error   web: forged\x1b[2J")
+def test_nothing_that_an_error_quotes_can_forge_a_line(text):
+    """What a traceback ends with, which may be somebody else's words, is on lines that begin no record."""
+    error = ValueError(text)
+    record = logging.LogRecord("agentd.x", logging.ERROR, "", 0, "m", None, (ValueError, error, None))
+    _, *more = logs.TextFormatter().format(record).split("\n")
+    assert all(line.startswith("  ") for line in more)
+    assert all(line.startswith("<3>") for line in logs.TextFormatter(journal=True).format(record).split("\n"))
+    for formatter in (logs.TextFormatter(), logs.TextFormatter(journal=True), logs.JsonFormatter()):
+        shown = formatter.format(record)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
+    assert json.loads(logs.JsonFormatter().format(record))["error"].startswith("ValueError")
 
 
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])

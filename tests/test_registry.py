@@ -272,6 +272,20 @@ def test_a_broken_file_is_named_and_alone(folder, name, caplog):
     assert registry.plugin_class("collectors", "good").name == "good"
 
 
+@pytest.mark.parametrize("place", ["plugins", "plugins/mine.py"])
+def test_what_everybody_can_write_is_not_run(folder, tmp_path, caplog, place):
+    """Every user of the machine would be the agent; the log says what to do, and once that is done it runs."""
+    folders = [folder({"mine": COLLECTOR.format(name="mine")})]
+    (tmp_path / place).chmod(0o777)
+    registry = Registry(folders)
+    assert list(registry.broken_files) == ["plugin_dirs.mine"]
+    assert "mine" not in registry.names("collectors")
+    (message,) = errors(caplog)
+    assert f"everybody can write {tmp_path / place}: chmod o-w {tmp_path / place}" in message
+    (tmp_path / place).chmod(0o775)
+    assert "mine" in Registry(folders).names("collectors")
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path, caplog):
     """A mistyped name is not a folder without plugins."""
     Registry([str(tmp_path / "nowhere")])

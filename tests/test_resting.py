@@ -87,3 +87,14 @@ def test_a_place_where_nothing_can_be_written(tmp_path, clock, caplog):
     resting = Resting(tmp_path / "no" / "folder" / "resting.json", clock)
     assert resting.begin(["collectors.a"]) == {"collectors.a": FIRST}
     assert "cannot write down" in caplog.text
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path, start):
+    """What somebody has put where the file is made is replaced, and what it leads to stays as it is."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    (tmp_path / "resting.new").symlink_to(theirs)
+    assert start("collectors.slow") == {"collectors.slow": FIRST}
+    assert theirs.read_text() == "theirs"
+    assert not (tmp_path / "resting.json").is_symlink()
+    assert start() == {"collectors.slow": FIRST}

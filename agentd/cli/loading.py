@@ -1,7 +1,10 @@
 """Files and options of the command line -> settings and a registry."""
 
 import os
+import stat
 from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
 
 import click
 
@@ -42,10 +45,45 @@ def use(document: Document, overrides: Overrides, log_level: str = "info") -> tu
 
 
 def of_agent(config_file: str | None, status: Status | None) -> str | None:
-    """Return the file to read where nobody names one: that of the running agent, if one runs."""
-    if config_file is None and status is not None and status.config_files and status.config_files[0].endswith(".toml"):
-        return status.config_files[0]
-    return config_file
+    """Return the file to read where nobody names one: that of the running agent.
+
+    A configuration names folders whose plugins are run, by whoever reads it: root, as a rule, who asks an agent of
+    fewer rights. So one that others can write is not taken on the agent's word.
+    """
+    if config_file is not None or status is None or not status.config_files:
+        return config_file
+    if not status.config_files[0].endswith(".toml"):
+        return config_file
+    file = status.config_files[0]
+    if only_ours(Path(file)):
+        return file
+    click.echo(
+        f"agentd: the agent goes by {ascii(file)[1:-1]}, which others than root and you can write, so it is not read: "
+        "name it with --config to have it read, and the plugins run that it names",
+        err=True,
+    )
+    return None
+
+
+def only_ours(file: Path) -> bool:
+    """Say whether nobody but root, who asks and their groups can write a file, or put another one in its place."""
+    if not file.is_absolute() or ".." in file.parts:
+        return False
+    try:
+        real = file.resolve(strict=True)
+        places = [each.lstat() for each in chain((file, *file.parents), (real, *real.parents))]
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return all(map(_is_only_ours, places))
+
+
+def _is_only_ours(place: os.stat_result) -> bool:
+    mode = place.st_mode
+    others = not stat.S_ISLNK(mode) and (
+        mode & stat.S_IWOTH or (mode & stat.S_IWGRP and place.st_gid not in (0, os.getegid()))
+    )
+    kept_apart = stat.S_ISDIR(mode) and mode & stat.S_ISVTX  # as in /tmp, nobody renames what is not theirs
+    return place.st_uid in (0, os.geteuid()) and bool(not others or kept_apart)
 
 
 def refuse(error: ConfigError) -> None:

@@ -67,7 +67,8 @@ def save(directory: Path, identity: Identity) -> None:
     """Keep an identity: the file has the old or the new one at any moment, and a power cut does not take it back."""
     path = directory / "agent.json"
     new = path.with_suffix(".new")
-    with new.open("wb") as file:
+    new.unlink(missing_ok=True)  # it may be a link of somebody else's
+    with new.open("xb") as file:
         file.write(msgspec.json.encode(identity) + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -66,6 +66,7 @@ class Connections(web.Server):
             logger=http_log,
             tcp_keepalive=True,
             keepalive_timeout=IDLE,
+            auto_decompress=False,  # a megabyte may unpack to a thousand, and would on the event loop, for anybody
         )
         self.origins: frozenset[str] = frozenset()
         """Origins whose pages may read answers."""

@@ -12,9 +12,11 @@ from aiohttp import web
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
-_PASSED_ON = ("Origin", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+_PASSED_ON = ("Origin", "Forwarded", "X-Real-IP", "Via")
+_FORWARDED = "x-forwarded-"
 _SO_PEERGROUPS = 59
 """The supplementary groups of a peer (Linux 4.13, include/uapi/asm-generic/socket.h); Python has no name for it."""
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")
 _FOR = re.compile(r'(?:^|[;,\s])for=(?:"\[?([^\]"]*)\]?(?::[0-9]+)?"|([^;,\s"]*))', re.IGNORECASE)
 _PROTO = re.compile(r'(?:^|[;,\s])proto="?([a-z]+)', re.IGNORECASE)
 
@@ -56,7 +58,8 @@ def peer_of(request: web.BaseRequest, trusted: Networks, origins: Collection[str
 
 def passed_on(request: web.BaseRequest) -> bool:
     """Say whether a header tells that a browser or a proxy has passed a request on."""
-    return any(name in request.headers for name in _PASSED_ON)
+    headers = request.headers
+    return any(name in headers for name in _PASSED_ON) or any(name.lower().startswith(_FORWARDED) for name in headers)
 
 
 def may_administer(connection: socket.socket) -> bool:
@@ -92,10 +95,9 @@ def is_loopback(host: str) -> bool:
 
 
 def hostname(header: str) -> str:
-    """Return the host of a Host header, ``[::1]:9797`` say, without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
+    """Return the host of a Host header, ``[::1]:9797`` say, without its port; empty where it is not written so."""
+    match = _HOST.fullmatch(header)
+    return "" if match is None else (match[1] or match[2] or "").lower()
 
 
 def is_allowed_host(header: str, names: Collection[str]) -> bool:

@@ -54,7 +54,7 @@ class Principals:
             peer = Peer("", "http", local=True, page=False)
         else:
             peer = peer_of(request, self._trusted, self._origins)
-        ceiling = None if listener is None or listener.scopes is None else frozenset(listener.scopes)
+        ceiling = _ceiling_of(listener)
         _ceiling.set(ceiling)
         principal = await self._principal(request, peer, listener, local)
         shown = "Authorization" in request.headers and principal is not NOBODY
@@ -65,12 +65,13 @@ class Principals:
         principal = self._tokens.authenticate(token)
         return principal and limited(principal, _ceiling.get())
 
-    def holds(self, shown: str) -> bool:
-        """Say whether what was shown in the header Authorization, and was right then, is so still."""
+    def holds(self, shown: str, route: Route, listener: Listener | None) -> bool:
+        """Say whether what was shown in the header Authorization, and was enough for a route then, is so still."""
         scheme, _, credential = shown.partition(" ")
         if scheme.lower() == "basic":
-            return self.users.recalls(credential)
-        return self._tokens.find(credential.strip(" ")) is not None
+            return self.users.recalls(credential)  # with other scopes they are other users
+        principal = self._tokens.find(credential.strip(" "))
+        return principal is not None and admits(limited(principal, _ceiling_of(listener)), route)
 
     async def _principal(
         self, request: web.BaseRequest, peer: Peer, listener: Listener | None, local: Principal | None
@@ -99,6 +100,10 @@ class Principals:
         if peer.page:
             return elsewhere if Scope.METRICS_READ in listener.anonymous else NOBODY
         return Principal("anonymous", frozenset(listener.anonymous))
+
+
+def _ceiling_of(listener: Listener | None) -> frozenset[Scope] | None:
+    return None if listener is None or listener.scopes is None else frozenset(listener.scopes)
 
 
 def admits(principal: Principal, route: Route) -> bool:

@@ -41,7 +41,8 @@ class Request(web.BaseRequest):
 
 
 def malformed(request: web.BaseRequest, allowed_hosts: Collection[str]) -> web.Response | None:
-    """Return the refusal of a request that leaves open whom it asks, or asks for somebody else; None where it is well.
+    """Return the refusal of a request that leaves open whom it asks, asks for somebody else, or has a packed body; None
+    where it is well.
 
     RFC 9112, 3.2: one Host, and a target that says the same where it names one.
     """
@@ -55,6 +56,8 @@ def malformed(request: web.BaseRequest, allowed_hosts: Collection[str]) -> web.R
             return _text(400, "expected a path, or a URL of the host that the header Host names")
     if allowed_hosts and not is_allowed_host("".join(hosts), allowed_hosts):
         return _text(421, "this is not the host that was asked for: [web] allowed_hosts names those that it goes by")
+    if any(coding.strip().lower() != "identity" for coding in request.headers.getall("Content-Encoding", ())):
+        return _text(415, "bodies are not unpacked here: send this one without Content-Encoding")
     return None
 
 

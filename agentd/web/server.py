@@ -63,7 +63,7 @@ class WebServer:
         self._handed = Handed() if handed is None else handed
         self._sections = sections
         self._table = Table(())
-        self._shown: dict[asyncio.Transport, str] = {}  # what the requests under way have shown
+        self._shown: dict[asyncio.Transport, tuple[str, Route]] = {}  # by requests under way, and where
 
     @property
     def bound(self) -> list[tuple[str, int]]:
@@ -157,15 +157,17 @@ class WebServer:
     async def watch(self) -> None:
         """Look every second at whether the file of tokens or the certificates have changed, until cancelled.
 
-        Requests under way whose credential has ended, streams say, end with it.
+        Requests under way whose credential has ended, or is not enough any more, end with it: streams, say.
         """
         while True:
             await asyncio.sleep(LOOK_EVERY)
             if self._tokens.file is not None or self._certificates.loaded is not None:
                 with contextlib.suppress(RuntimeError):  # there can be no further thread now
                     await self._in_worker(self._look)
-            for transport, shown in list(self._shown.items()):
-                if not self._principals.holds(shown):
+            for transport, (shown, route) in list(self._shown.items()):
+                protocol = transport.get_protocol()
+                listener = protocol.listening.listener if isinstance(protocol, Connection) else None
+                if not self._principals.holds(shown, route, listener):
                     transport.abort()
 
     @property
@@ -276,7 +278,7 @@ class WebServer:
         transport = request.transport
         if not asking.shown or route.scope is None or transport is None:  # a robot's WebSocket looks after its own
             return await self._handled(request, route, asking.principal)
-        self._shown[transport] = request.headers["Authorization"]
+        self._shown[transport] = request.headers["Authorization"], route
         try:
             return await self._handled(request, route, asking.principal)
         finally:

@@ -3,10 +3,13 @@
 import base64
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
 import time
+import zlib
+from pathlib import Path
 
 import aiohttp
 import bcrypt
@@ -139,6 +142,7 @@ def test_every_route_with_every_credential(agent, operations):
         open_to_all = path in PUBLIC or scope is None
         for headers, refusal in (
             *((each, 401) for each in (ELSEWHERE, {"Forwarded": "for=x"}, {"Host": "evil.example"}, {"Via": "1.1 x"})),
+            *((each, 401) for each in ({"X-Forwarded-Server": "x"}, {"x-forwarded-port": "80"})),
             *((each, 403) for each in (PAGE, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"})),
         ):
             cases.append((str(headers), headers, None if open_to_all else refusal))
@@ -224,6 +228,11 @@ def test_no_path_leads_around(agent, target, host):
         ("/api/v1/status", "localhost.evil.example"),
         ("/api/v1/status", "localhost@evil.example"),
         ("/api/v1/status", "127.0.0.1.evil.example"),
+        ("/api/v1/status", "[::1].evil.example"),
+        ("/api/v1/status", "[::1]evil.example:80"),
+        ("/api/v1/status", "[::1"),
+        ("/api/v1/status", "localhost:80:evil.example"),
+        ("/api/v1/status", "localhost:evil.example"),
     ],
 )
 def test_no_host_pretends_to_be_this_machine(agent, target, host):
@@ -312,6 +321,29 @@ def test_bodies_of_any_size_are_refused(agent, path, chunked):
     piece = b"x" * (1 << 20)
     answer = send(agent.port, head + (b"100000\r\n" + piece + b"\r\n" if chunked else piece) * 20)
     assert answer[9:12] in (b"400", b"413", b"")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/events", "/nothing", "/api/telemetry/robots/r1/metrics"])
+def test_no_packed_body_is_unpacked(agent, path):
+    """A body that unpacks to a thousand times its size costs no more than any other, whoever sends it and where to."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, 31)
+    first, more = (packing.compress(bytes(1 << 20)) + packing.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    bomb = first + 1023 * more
+    before = spent(agent)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Encoding: gzip\r\n"
+    head += f"Content-Length: {len(bomb)}\r\n\r\n"
+    again = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", agent.port), 60) as connection:
+        connection.sendall(head.encode() + bomb + again)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answer) == [b"415", b"200"]  # all of it has been read, then
+    assert spent(agent) - before < 1.0  # unpacked it would be three
+
+
+def spent(agent):
+    """Return the seconds of CPU that an agent has had."""
+    fields = Path(f"/proc/{agent.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_every_answer_tells_browsers_to_be_careful(agent):

@@ -1,5 +1,6 @@
 """Who may do what by a token, of a running agent."""
 
+import contextlib
 import http.client
 import json
 
@@ -117,3 +118,26 @@ def test_a_reload_replaces_what_is_in_the_configuration(start_agent, command, tm
     assert [status(TOKEN), status(OTHER)] == [401, 200]
     assert kept.sock is connection, "the connection was kept all the time"
     kept.close()
+
+
+def test_a_stream_ends_where_its_token_may_no_longer_read(start_agent, tmp_path):
+    """A token that keeps its place in the file, but not its scope, reads nothing more; its streams end."""
+    file = tmp_path / "tokens.toml"
+    table = '[{}]\ntoken = "{}"\nscopes = ["{}"]\n'
+    file.write_text(table.format("kept", OTHER, "events:read") + table.format("narrowed", TOKEN, "events:read"))
+    agent = start_agent(f'[web]\ntokens_file = "{file}"')
+    streams = [http.client.HTTPConnection("127.0.0.1", agent.port, timeout=60) for _ in range(2)]
+    for stream, token in zip(streams, (TOKEN, OTHER), strict=True):
+        stream.request("GET", "/api/v1/events/stream", headers=bearer(token))
+    narrowed, kept = (stream.getresponse() for stream in streams)
+    assert (narrowed.status, kept.status) == (200, 200)
+    assert narrowed.readline() == kept.readline() == b": the stream begins\n"
+
+    file.write_text(table.format("kept", OTHER, "events:read") + table.format("narrowed", TOKEN, "metrics:read"))
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+        narrowed.read()  # it ends: else this would wait for ever
+    assert agent.get("/api/v1/events", bearer(TOKEN)).status == 403
+    agent.get("/api/v1/events", method="POST", body=b'{"type": "door.opened"}')
+    assert any(line == b"event: door.opened\n" for line in iter(kept.readline, b""))
+    for stream in streams:
+        stream.close()

@@ -77,3 +77,13 @@ def test_what_was_kept_is_whole_or_the_old(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         identity.save(tmp_path, Identity("another"))
     assert identity.load(tmp_path, MACHINE) == first
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path):
+    """What somebody has put where the file is made is replaced, and what it leads to stays as it is."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    (tmp_path / "agent.new").symlink_to(theirs)
+    first = identity.load(tmp_path, MACHINE)
+    assert theirs.read_text() == "theirs"
+    assert identity.load(tmp_path, MACHINE) == first

@@ -52,7 +52,8 @@ class Service:
         self._ledger = Ledger(commit, WAITING, intake.time)
         self._connections: set[Connection] = set()
         self._epoch = ""
-        self._second, self._accepted = 0.0, 0
+        self._second = 0.0
+        self._accepted = {True: 0, False: 0}  # within it, by whether a credential was shown
         self._most: int = config.max_connections
         self._watch = Watch(fleet, self._connections, intake, config, commit=commit, authenticate=authenticate)
         self._tasks: list[asyncio.Task[None]] = []
@@ -232,17 +233,17 @@ class Service:
             return self._refuse(503, "connections", f"as many robots are connected as {allowing} allows")
         if not self._fleet.has_room(name):
             return self._refuse(503, "robots", f"as many robots are known as {self._fleet.allowing} allows")
+        known = principal.may(Scope.ROBOTS_WRITE)
+        if known and not principal.writes_as(name):
+            return self._refuse(403, "forbidden", f"{principal.name} may not write as this robot")
+        if not known and chosen is None:
+            return self._refuse(401, "credential", "writing takes a token: Authorization: Bearer …")
         now = self._intake.now()
         if now >= self._second:
-            self._second, self._accepted = now + 1.0, 0
-        self._accepted += 1
-        if self._accepted > self._config.connects_per_second:
+            self._second, self._accepted = now + 1.0, {True: 0, False: 0}
+        self._accepted[known] += 1  # apart: whoever comes without a credential keeps none out who has one
+        if self._accepted[known] > self._config.connects_per_second:
             return self._refuse(503, "connects", "too many robots come at once")
-        if principal.may(Scope.ROBOTS_WRITE):
-            if not principal.writes_as(name):
-                return self._refuse(403, "forbidden", f"{principal.name} may not write as this robot")
-        elif chosen is None:
-            return self._refuse(401, "credential", "writing takes a token: Authorization: Bearer …")
         return None
 
     def _refuse(self, status: int, reason: str, text: str) -> web.Response:

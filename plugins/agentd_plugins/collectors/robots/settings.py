@@ -45,7 +45,7 @@ class RobotsConfig(Config):
     max_connections: Positive = 12_000
     """Connections of robots at once."""
     connects_per_second: Positive = 500
-    """New connections in a second; further ones are asked to come again."""
+    """New connections in a second, with a credential and without each; further ones are asked to come again."""
     max_robot_series: Positive = 200
     """Series that one robot may have: what goes beyond is left out, counted and named."""
     max_frame: Size = Size.parse("256KiB")

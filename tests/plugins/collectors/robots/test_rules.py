@@ -465,6 +465,20 @@ async def test_rule_6_too_many_at_once_are_asked_to_come_later(place):
             answer.close()
 
 
+@pytest.mark.parametrize("protocol", [{}, {"Sec-WebSocket-Protocol": "agentd.telemetry.v1"}])
+async def test_who_comes_without_a_credential_keeps_no_robot_out(place, protocol):
+    """Strangers who come in any number are refused, or asked to come later; a robot that shows who it is comes in."""
+    async with place(connects_per_second=2) as there:
+        stranger = {**upgrade(), **protocol, "Host": "agent.example"}
+        answers = [await there.session.get(f"{there.url}/ws/r{n}", headers=stranger) for n in range(20)]
+        if not protocol:
+            assert {answer.status for answer in answers} == {401}
+        robot = await there.session.get(f"{there.url}/ws/r1", headers=upgrade())
+        assert robot.status == 101
+        for answer in (*answers, robot):
+            answer.close()
+
+
 async def test_who_never_reads_is_dropped(place):
     """A robot that takes none of its answers is dropped with that as its reason, and others notice nothing."""
     async with place(rate_limit=10**6) as there, there.robot("r2") as other:
