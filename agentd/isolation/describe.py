@@ -144,8 +144,9 @@ def _how_it_ended(child: Launched) -> str:
     said = b""
     with contextlib.suppress(BlockingIOError):
         said = os.read(child.errors, 4096)
-    first = next((line for line in said.decode("utf-8", "replace").splitlines() if line.strip()), "")
-    return f"its process has ended when it was imported, {status}" + (f": {first.strip()}" if first else "")
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    last = next((line for line in lines if line.startswith("Fatal")), lines[-1] if lines else "")
+    return f"its process has ended, {status}" + (f": {last}" if last else "")
 
 
 def _config(name: str, fields: list[dict[str, Any]], check: Callable[[Config], None] | None = None) -> type[Config]:

@@ -138,6 +138,9 @@ class Keeper:
             try:
                 async with asyncio.timeout(STOP_WITHIN):
                     await process.ask("stop")
+            except ToldError as error:
+                if str(error) != process.why:  # it ends when it has stopped, which may be seen before its answer
+                    raise
             except TimeoutError:
                 self._log.warning("did not stop within %s s: its process is ended", STOP_WITHIN)
             finally:

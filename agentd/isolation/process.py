@@ -131,21 +131,25 @@ class Process:
         os.set_blocking(child.end, False)
         loop.add_reader(child.end, self._has_ended)
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _heard(self, message: dict[str, Any]) -> bool:
+        """Take a message, and say whether it was asked for."""
         if "id" in message:
             future = self._asked.get(message["id"])
-            if future is not None and not future.done():
-                if "error" in message:
-                    future.set_exception(_error(message["error"]))
-                else:
-                    future.set_result(message["ok"])
-        elif "log" in message:
+            if future is None or future.done():
+                return False
+            if "error" in message:
+                future.set_exception(_error(message["error"]))
+            else:
+                future.set_result(message["ok"])
+            return True
+        if "log" in message:
             level, text = message["log"]
             self._log.log(int(level), "%s", str(text))
         else:
             for name, heard in self._others.items():
                 if name in message:
                     heard(message)
+        return False
 
     def _has_ended(self) -> None:
         try:

@@ -78,6 +78,7 @@ class Template:
             answer: dict[str, Any] = {"error": error.strerror}
             os.close(descriptors.pop())
         else:
+            os.setpgid(pid, pid)  # a group of its own, which is ended with it: in both, whichever comes first
             if pid == 0:
                 begin(json.loads(data), descriptors, [self._agent.fileno(), *own, *self._ends.values()])
             self._ends[pid] = descriptors.pop()
@@ -112,7 +113,6 @@ def begin(request: Mapping[str, Any], descriptors: Sequence[int], foreign: Seque
     """Become the child that is asked for."""
     connection = socket.socket(fileno=descriptors[0])
     try:
-        os.setsid()  # a process group of its own, which is ended with it
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The agent ends its children itself: what systemd sends to every process of the unit must not be faster. These
@@ -133,11 +133,11 @@ def begin(request: Mapping[str, Any], descriptors: Sequence[int], foreign: Seque
         connection.set_inheritable(True)
         os.execv(request["python"], command)  # noqa: S606  # no shell, which would change the arguments
     except BaseException as error:  # noqa: BLE001  # nobody else could tell
-        os.write(2, f"cannot be begun: {error}\n".encode())
+        os.write(2, f"{request['python'] or 'it'} cannot be begun: {error}\n".encode())
     os._exit(127)
 
 
-_SCRIPT = "import sys; sys.path[:1] = []; exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'))"
+_SCRIPT = "import sys; sys.path[:1] = []; exec(compile(open(sys.argv[1], 'rb').read(), sys.argv[1], 'exec'))"
 """Runs a file without putting its folder onto ``sys.path``, where its neighbours would stand before other modules."""
 
 

@@ -73,8 +73,10 @@ class Slowed:
 class Conversation(Slowed, asyncio.Protocol):
     """Sends messages to a child, and hands out what it says."""
 
-    def __init__(self, heard: Callable[[dict[str, Any]], None], broken: Callable[[str], None]) -> None:
-        """``broken`` is called with a reason where the child says what no child says."""
+    def __init__(self, heard: Callable[[dict[str, Any]], bool], broken: Callable[[str], None]) -> None:
+        """``heard`` says whether it has asked for what it is given. ``broken`` is called with a reason where the child
+        says what no child says.
+        """
         super().__init__(UNASKED)
         self._heard = heard
         self._broken = broken
@@ -102,12 +104,11 @@ class Conversation(Slowed, asyncio.Protocol):
             body = bytes(received[4 : 4 + length])
             del received[: 4 + length]
             try:
-                message = json.loads(body)
-                self._heard(message)
+                asked_for = self._heard(json.loads(body))
             except Exception as error:  # noqa: BLE001  # whatever a child sends is its own failure
                 self._broken(f"it sent a message that is none: {type(error).__name__}")
                 return
-            if "id" not in message:
+            if not asked_for:
                 self.count()
 
 
