@@ -152,9 +152,10 @@ def _run(connection: socket.socket) -> NoReturn:
 
 
 def _limit(memory: int | None) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # in which secrets would lie
+    # The unit's filter knows prlimit(2), and refuses setrlimit(2).
+    resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))  # in which secrets would lie
     if memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.prlimit(0, resource.RLIMIT_DATA, (memory, memory))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+") as file:
         # Where memory is short a child goes before the agent does.
         score = int(file.read())
@@ -164,7 +165,7 @@ def _limit(memory: int | None) -> None:
 
 def _die_with_parent() -> None:
     """Have the kernel end this process with the template; where it cannot, reading from the agent's socket does."""
-    with contextlib.suppress(ImportError, OSError, AttributeError):
+    with contextlib.suppress(ImportError, OSError, AttributeError, MemoryError):
         import ctypes
 
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
