@@ -1,4 +1,4 @@
-"""What isolation costs: a collection of 100 series inline, in a thread and in a process, and the memory of 50 processes."""
+"""What isolation costs: a collection inline, in a thread and in a process, and the memory of 50 processes."""
 
 import asyncio
 import contextlib

@@ -100,13 +100,12 @@ class Child:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._commits: dict[int, asyncio.Future[None]] = {}
-        self._pool = ThreadPoolExecutor(1)
+        self._pool: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._class: Any = None
         self._plugin: Any = None
         self._state: dict[str, Any] = {}
         self._most = 0
-        self._in_thread = False
         self._heads: list[Any] = []
 
     def run(self) -> None:
@@ -116,6 +115,26 @@ class Child:
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(self._link.connection.fileno(), self._read)
         self._loop.run_forever()
+
+    def rehearse(self, cls: Any, agent: Link) -> None:
+        """Answer as if an agent asked, within the template from which all children are forked."""
+        self._class = cls
+        begin: dict[str, Any] = {
+            "name": "rehearsal",
+            "host": {},
+            "labels": {},
+            "state": {},
+            "options": {},
+            "max_series": 10,
+        }
+        asked = [{"do": "begin", **begin}, *20 * [{"do": "collect", "deadline": None}]]
+        self._loop.add_reader(self._link.connection.fileno(), self._read)
+        for number, message in enumerate(asked):
+            agent.send({"id": number, **message})
+        self._loop.call_later(0.1, self._loop.stop)
+        self._loop.run_forever()
+        list(agent.receive())
+        self._loop.close()
 
     def _read(self) -> None:
         for message in self._link.receive():
@@ -178,14 +197,15 @@ class Child:
         await self._plugin.start()
         # A thread costs the fifth part of a millisecond. Only what has begun something may have to go on meanwhile.
         blocking = getattr(self._plugin, "blocking", False) and not asyncio.iscoroutinefunction(self._plugin.collect)
-        self._in_thread = blocking and self._class.start is not api.Plugin.start
+        if blocking and self._class.start is not api.Plugin.start:
+            self._pool = ThreadPoolExecutor(1)
         return {"routes": self._class.routes is not api.Plugin.routes}
 
     async def do_collect(self, message: dict[str, Any]) -> dict[str, Any]:
         """Collect. The families are told once, and then only their values, as long as nothing else changes."""
         plugin = self._plugin
         plugin.context.deadline = message["deadline"]
-        if self._in_thread:
+        if self._pool is not None:
             returned, told, error = await self._loop.run_in_executor(self._pool, self._collect)
         else:
             returned, told, error = self._collect()

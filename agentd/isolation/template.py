@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 PASSED = 4
@@ -30,13 +31,34 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     for name in OWN:
         os.environ.pop(name, None)
-    import agentd.isolation.child
-    import agentd.plugin  # noqa: F401  # what children share
-
-    gc.collect()
+    gc.disable()  # what it would free leaves holes, which children would fill, each for itself
+    _rehearse()
     gc.freeze()
-    gc.disable()
     Template(socket.socket(fileno=descriptor)).run()
+
+
+def _rehearse() -> None:
+    """Do once what each child does: what Python remembers of running code is then shared, and not each child's own."""
+    import agentd.plugin
+    from agentd.isolation import child
+
+    class Rehearsal(agentd.plugin.Collector[agentd.plugin.Config]):
+        """Tells a little."""
+
+        name = "rehearsal"
+
+        def collect(self) -> list[agentd.plugin.Family]:
+            return [agentd.plugin.Family.gauge("rehearsal", "Rehearsal.", {"a": 1.0}, ("b",))]
+
+    _die_with_parent(0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        link = child.Link(theirs)
+        one = child.Child(link, agentd.plugin)
+        one.rehearse(Rehearsal, child.Link(ours))
+    source = Path(__file__).with_name("source.py")
+    child.load_file("agentd_rehearsal", str(source))
+    compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
 
 
 class Template:
@@ -119,7 +141,7 @@ def begin(request: Mapping[str, Any], descriptors: Sequence[int], foreign: Seque
         # are handlers, because what is ignored stays so in programs that the plugin runs.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
-        _die_with_parent()
+        _die_with_parent(signal.SIGKILL)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.dup2(descriptors[1], 1)
@@ -163,9 +185,9 @@ def _limit(memory: int | None) -> None:
         file.write(str(min(1000, score + 200)))
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process with the template; where it cannot, reading from the agent's socket does."""
+def _die_with_parent(number: int) -> None:
+    """Have the kernel send a signal when the parent ends; where it cannot, the end of the agent's socket says it."""
     with contextlib.suppress(ImportError, OSError, AttributeError, MemoryError):
         import ctypes
 
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, number)

@@ -39,13 +39,16 @@ def agentd_collectors():
 
 
 def interpreters() -> dict[str, str]:
-    """Return the Pythons of this machine in which there is no agentd, by their versions."""
-    found = {"system": "/usr/bin/python3"} if shutil.which("/usr/bin/python3") else {}
+    """Return Pythons of this machine in which there is no agentd, by their versions: the system's, the oldest that will
+    do, and the newest.
+    """
+    found = {}
     for file in Path.home().glob(".pyenv/versions/3.*/bin/python"):
-        major, minor, *_ = file.parents[1].name.split(".")
-        if (int(major), int(minor)) >= (3, 8):
-            found[f"{major}.{minor}"] = str(file)
-    return found
+        version = tuple(map(int, file.parents[1].name.split(".")[:2]))
+        if version >= (3, 8):
+            found[version] = str(file)
+    chosen = {".".join(map(str, version)): found[version] for version in {*sorted(found)[:1], *sorted(found)[-1:]}}
+    return chosen | ({"system": "/usr/bin/python3"} if shutil.which("/usr/bin/python3") else {})
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from tests.zoo.animals import (
     WORKS,
 )  # fmt: skip
 
+LEVELS = ("inline", "thread", "process")
+
 TABLE = [
     (name, level, getattr(animal, level))
     for name, animal in ANIMALS.items()
@@ -167,7 +169,7 @@ def test_agent_ends(processes, name, level):
 
 @pytest.mark.parametrize(("name", "level"), [row[:2] for row in TABLE if row[2] == HANGS])
 def test_agent_hangs(processes, name, level):
-    """What holds the event loop, or the interpreter, holds the agent: it never gets ready, and its port is not answered."""
+    """What holds the event loop, or the interpreter, holds the agent: nobody answers at its port."""
     agent = processes.agent(section(name, level), plugins={name: ANIMALS[name].source}, ready=False)
     agent.until(lambda: is_open(agent))
     for _ in range(5):
