@@ -173,13 +173,13 @@ class Child:
         """Tell what the agent has to know of the class: its options, and how it wants to be used."""
         return describe(self._api, self._class)
 
-    async def do_check(self, message: dict[str, Any]) -> str | None:
-        """Make the options of plain values, and tell how they contradict each other."""
+    async def do_check(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Make the options of plain values, and tell how they contradict each other, or the metrics that they name."""
         try:
-            made(self._api, self._class.config_type, message["options"])
+            config = made(self._api, self._class.config_type, message["options"])
         except ValueError as error:
-            return text_of(error)
-        return None
+            return {"why": text_of(error), "metric_names": []}
+        return {"why": None, "metric_names": [[list(keys), name] for keys, name in config.metric_names().items()]}
 
     async def do_begin(self, message: dict[str, Any]) -> dict[str, Any]:
         """Build the plugin, and start it."""
@@ -434,7 +434,7 @@ def describe(api: Any, cls: Any) -> dict[str, Any]:
     told.update(
         doc=cls.__doc__ or "",
         fields=fields_of(api, config),
-        checks=hasattr(config, "__post_init__"),
+        checks=hasattr(config, "__post_init__") or config.metric_names is not api.Config.metric_names,
         probes=cls.probe is not api.Plugin.probe,
         metrics=metrics,
     )
@@ -646,6 +646,10 @@ class Config:
         check = getattr(self, "__post_init__", None)
         if check is not None:
             check()
+
+    def metric_names(self) -> Mapping[tuple[str, ...], str]:
+        """Return the names of metrics that options give."""
+        return {}
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"immutable type: '{type(self).__name__}'")
@@ -998,6 +1002,9 @@ def hookimpl(function: Any = None, *, specname: str | None = None, **_options: o
     return function
 
 
+API_VERSION = (1, 0)
+"""The version of the interface for which this stands in."""
+
 STANDS_IN = (
     Clock, Collector, Config, Context, Duration, Event, Family, Histogram, Host, HostPaths, Metric, NoData, NotDurable,
     Plugin, Record, Refused, Regex, Reject, Retry, Secret, Sink, Size, Summary, Url, counter, gauge, hookimpl, unknown,
@@ -1009,6 +1016,7 @@ def stand_in() -> Any:
     package, module = types.ModuleType("agentd"), types.ModuleType("agentd.plugin", __doc__)
     for each in STANDS_IN:
         setattr(module, each.__name__, each)
+    module.API_VERSION = API_VERSION  # type: ignore[attr-defined]  # as in agentd.plugin
     module.Pressure = int  # type: ignore[attr-defined]  # its steps are numbers
     module.Labels = module.Samples = module.Value = Any  # type: ignore[attr-defined]  # for annotations
 

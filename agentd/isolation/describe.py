@@ -44,9 +44,7 @@ def described_class(launcher: Launcher, source: Source) -> type[Plugin[Any]]:
     with _child(launcher, source) as ask:
         told = ask({"do": "describe"})
     name = source.plugin.title().replace("_", "")
-    config = _config(f"{name}Options", told["fields"])
-    if told["checks"]:
-        config = _config(f"{name}Options", told["fields"], partial(_check, launcher, source))
+    config = _config(f"{name}Options", told["fields"], _Asking(launcher, source) if told["checks"] else None)
     metrics = tuple(Metric(one, kind, text, tuple(labels), unit) for one, kind, text, labels, unit in told["metrics"])
     given = {key: told[key] for key in ("interval", "max_series", "foreign", "extra") if key in told}
     fields = {"name": source.plugin, "config_type": config, "metrics": metrics, "__doc__": told["doc"], **given}
@@ -79,15 +77,29 @@ async def _probe_in_a_process(_plugin: Plugin[Any]) -> str:
     raise NotImplementedError  # the one that stands for it asks its process
 
 
-def _check(launcher: Launcher, source: Source, config: Config) -> None:
-    """Raise ``ValueError`` where a plugin finds that its options contradict each other."""
-    try:
-        with _child(launcher, source) as ask:
-            why = ask({"do": "check", "options": plain(config)})
-    except DescribeError as error:
-        raise ValueError(str(error)) from error
-    if why is not None:
-        raise ValueError(why)
+class _Asking:
+    """What only the plugin's own options can tell: a child makes them, and is asked."""
+
+    def __init__(self, launcher: Launcher, source: Source) -> None:
+        self._launcher = launcher
+        self._source = source
+        self._names: dict[str, dict[tuple[str, ...], str]] = {}
+
+    def check(self, config: Config) -> None:
+        """Raise ``ValueError`` where options contradict each other."""
+        options = plain(config)
+        try:
+            with _child(self._launcher, self._source) as ask:
+                told = ask({"do": "check", "options": options})
+        except DescribeError as error:
+            raise ValueError(str(error)) from error
+        if told["why"] is not None:
+            raise ValueError(told["why"])
+        self._names[json.dumps(options)] = {tuple(keys): name for keys, name in told["metric_names"]}
+
+    def metric_names(self, config: Config) -> Mapping[tuple[str, ...], str]:
+        """Return the names of metrics that options give, which were told when they were checked."""
+        return self._names.get(json.dumps(plain(config)), {})
 
 
 @contextlib.contextmanager
@@ -149,7 +161,7 @@ def _how_it_ended(child: Launched) -> str:
     return f"its process has ended, {status}" + (f": {last}" if last else "")
 
 
-def _config(name: str, fields: list[dict[str, Any]], check: Callable[[Config], None] | None = None) -> type[Config]:
+def _config(name: str, fields: list[dict[str, Any]], asking: _Asking | None = None) -> type[Config]:
     """Return a class of options with these fields."""
     annotations: dict[str, Any] = {}
     namespace: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__}
@@ -157,20 +169,12 @@ def _config(name: str, fields: list[dict[str, Any]], check: Callable[[Config], N
         annotations[field["name"]] = type_ = _type(field["type"])
         if "default" in field:
             namespace[field["name"]] = msgspec.field(default_factory=partial(_value, type_, field["default"]))
-    if check is not None:
-        namespace["__post_init__"] = check_of(check)
+    if asking is not None:
+        namespace["__post_init__"] = lambda self: asking.check(self)  # noqa: PLW0108  # a bound method is not given the object
+        namespace["metric_names"] = lambda self: asking.metric_names(self)  # noqa: PLW0108  # as above
     make: Any = type(Config)  # which takes more keywords than its base says
     made: type[Config] = make(name, (Config,), namespace, frozen=True)
     return made
-
-
-def check_of(check: Callable[[Config], None]) -> Callable[[Config], None]:
-    """Return a method that calls a function: a partial would not be given the object."""
-
-    def __post_init__(self: Config) -> None:  # noqa: N807  # msgspec's name for it
-        check(self)
-
-    return __post_init__
 
 
 def _value(type_: Any, default: Any) -> Any:

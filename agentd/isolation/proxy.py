@@ -14,6 +14,7 @@ from agentd.metrics.family import Family, Histogram, Summary, Value
 from agentd.metrics.frame import EMPTY, Layout
 from agentd.options import Config
 from agentd.plugin import Collector, Context, Plugin, Record, Sink
+from agentd.plugin.declared import declared_metrics
 
 MEMORY = 256 << 20
 """Bytes of data that a process may have where nothing else is configured. Without a limit, one that leaks would take
@@ -91,7 +92,8 @@ def isolated(
     """Return what stands for an instance of a plugin: of its class, or one that a child has described."""
     base = IsolatedCollector if issubclass(cls, Collector) else IsolatedSink
     names = ("name", "config_type", "extra", "exclusive", "interval", "max_series", "foreign", "__doc__")
-    stands_for = type(cls.__name__, (base,), {name: getattr(cls, name) for name in names if hasattr(cls, name)})
+    told = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
+    stands_for = type(cls.__name__, (base,), told | {"metrics": tuple(declared_metrics(cls))})
     plugin: Isolated = stands_for(config, context)
     memory = MEMORY if keys.memory_limit is None else keys.memory_limit
     most: Any = keys.max_series if isinstance(keys, CollectorKeys) else None

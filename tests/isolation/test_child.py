@@ -48,6 +48,7 @@ def test_stand_in_has_what_a_plugin_may_import():
         sys.modules.update(before)
     there = {name for name in agentd.plugin.__all__ if name in vars(module)}
     assert set(agentd.plugin.__all__) - there == MISSING
+    assert module.API_VERSION == agentd.plugin.API_VERSION
     with pytest.raises(ImportError, match="has no Route in a process of another interpreter"):
         module.Route  # noqa: B018  # what importing it does
 

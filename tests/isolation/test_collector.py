@@ -10,6 +10,7 @@ import pytest
 from agentd.errors import ToldError
 from agentd.options import Size
 from agentd.plugin import Family, Histogram, NoData, Refused
+from agentd.plugin.declared import declared_metrics
 from tests.isolation.conftest import COLLECTOR, until
 
 
@@ -32,6 +33,12 @@ async def test_families_come_as_they_are_returned(standing):
         assert first.samples[None,] == float("-inf")
         assert second == Family.counter("b_total", "B.", 8.0)
         assert third == Family.histogram("c", "C.", Histogram(((1.0, 2.0),), 2, 9.0))
+
+
+async def test_what_it_declares_is_known(standing):
+    """What stands for a collector declares the metrics of its class."""
+    code = COLLECTOR.format("return []").replace("    def", "    level = gauge('level', 'Level.')\n    def", 1)
+    assert [metric.name for metric in declared_metrics(type(standing(code)))] == ["level"]
 
 
 async def test_other_families_than_the_last_time_arrive(standing):

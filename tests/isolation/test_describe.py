@@ -37,6 +37,8 @@ class Rich(Config):
         if self.required == "bad":
             raise ValueError("required must not be bad")
         assert isinstance(self.every, Duration) and isinstance(self.size, Size)
+    def metric_names(self):
+        return {("inner", "path"): f"of_{self.required}"}
 
 class Plugin(Collector[Rich]):
     """What it does."""
@@ -61,6 +63,7 @@ def test_class_is_like_the_one_that_is_described(launcher, source):
     assert (config.every, config.size, config.name, config.mode) == (Duration(5), Size(1024), Regex("^a$"), "a")
     assert (config.pair, config.many, config.some) == (("x",), {}, 4)
     assert type(config.every) is Duration
+    assert config.metric_names() == {("inner", "path"): "of_r"}
     fields = {field.name: field for field in msgspec.structs.fields(cls.config_type)}
     assert fields["required"].required
     assert not fields["token"].required
