@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -1034,6 +1035,10 @@ def stand_in() -> Any:
 
 def main(connection: socket.socket) -> None:
     """Run a plugin until the agent ends this process. The agent's own ``agentd.plugin`` is used where there is one."""
+    # The agent ends its children itself: what systemd sends to every process of the unit must not be faster. These are
+    # handlers, because what is ignored stays so in programs that the plugin runs.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     for stream in (sys.stdout, sys.stderr):  # what a plugin prints is told at once
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both are files here
     faulthandler.enable(all_threads=False)

@@ -28,7 +28,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 def main(descriptor: int) -> NoReturn:
     """Serve the agent at the other end of a socket until it is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # systemd sends these to every process of the unit
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)  # in children, too, until they have handlers of their own
     for name in OWN:
         os.environ.pop(name, None)
     gc.disable()  # what it would free leaves holes, which children would fill, each for itself
@@ -137,10 +137,6 @@ def begin(request: Mapping[str, Any], descriptors: Sequence[int], foreign: Seque
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # The agent ends its children itself: what systemd sends to every process of the unit must not be faster. These
-        # are handlers, because what is ignored stays so in programs that the plugin runs.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
         _die_with_parent(signal.SIGKILL)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 COLLECTOR = '''
 import os
 from agentd.plugin import Collector, Config, Family, hookimpl
@@ -128,9 +130,10 @@ def test_processes_end_with_the_agent(start_agent):
             time.sleep(0.02)
 
 
-def test_signal_to_the_whole_unit_ends_all_well(start_agent):
+@pytest.mark.parametrize("python", ["", f"python = '{sys.executable}'\n"])
+def test_signal_to_the_whole_unit_ends_all_well(start_agent, python):
     """Where all processes get SIGTERM at once, as systemd does it, plugins still stop in order, without a word."""
-    agent = start_agent(SECTION, plugins={"apart": COLLECTOR.format(code=1)})
+    agent = start_agent(SECTION + python, plugins={"apart": COLLECTOR.format(code=1)})
     pid = int(told(agent)["pid"])
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     for each in (pid, parent):
