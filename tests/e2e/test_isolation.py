@@ -23,7 +23,7 @@ class Plugin(Collector[Options]):
     name = "apart"
 
     def collect(self):
-        sum(range(100_000))
+        sum(range(1_000_000))
         values = {{"pid": os.getpid(), "number": self.config.number, "code": {code}}}
         return [Family.gauge("apart", "What it has.", values, ("what",))]
 

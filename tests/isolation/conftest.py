@@ -94,8 +94,8 @@ async def standing(launcher: Launcher, source: Callable[..., Source]) -> Any:
     make.kept = kept  # type: ignore[attr-defined]  # for the tests to look at
     yield make
     await asyncio.gather(*(plugin.stop() for plugin in made))
-    await asyncio.sleep(0)
     await until(lambda: all(plugin.keeper.process is None for plugin in made))
+    await asyncio.sleep(0.1)  # the event loop closes sockets in its next turn
 
 
 async def until(so: Callable[[], object]) -> None:
