@@ -17,8 +17,9 @@ from agentd.config import KEYS
 from agentd.config.settings import Kind
 from agentd.discovery import Found
 from agentd.errors import described
+from agentd.isolation.apart import Apart
 from agentd.isolation.launcher import Launcher
-from agentd.isolation.source import Source
+from agentd.isolation.source import DescribeError, Source
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
@@ -61,11 +62,9 @@ class Registry:
 
         Plugins that run ``apart``, in processes alone, are not imported here: these tell of them.
         """
-        self.launcher: Launcher = Launcher() if before is None else before.launcher
+        self._apart: Apart = Apart(apart or {}, before._apart if before is not None else None)  # noqa: SLF001  # as above
+        self.launcher: Launcher = self._apart.launcher
         """Begins the processes of plugins that have some."""
-        self._apart = apart or {}
-        self._described: dict[tuple[Source, int], type[Plugin[Any]]] = {}
-        self._before_described = before._described if before is not None else {}  # noqa: SLF001  # one of its kind
         self._modules: dict[str, tuple[int, ModuleType]] = {}
         self._before = before._modules if before is not None else {}  # noqa: SLF001  # one of its kind
         self._pluggy = _Hooks("agentd")
@@ -87,7 +86,7 @@ class Registry:
             if not discovery.expanded(folder).exists():
                 log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
-            kinds = [kind for kind, name in self._apart if name == found.name]
+            kinds = [kind for kind, name in self._apart.plugins if name == found.name]
             for kind in kinds:
                 self._add_local(kind, found.name, found)
             if not kinds:
@@ -135,8 +134,13 @@ class Registry:
         """
         if (kind, name) not in self._classes:
             found = self._found[kind, name]
-            if (kind, name) in self._apart:
-                return self._describe(kind, name)
+            if (kind, name) in self._apart.plugins:
+                source = self.source(kind, name, self._apart.plugins[kind, name])
+                try:
+                    self._classes[kind, name] = self._apart.plugin_class(source)
+                except DescribeError as error:
+                    raise PluginError(str(error)) from error
+                return self._classes[kind, name]
             if found.module in self._failed:
                 raise PluginError(self._failed[found.module])
             if not self._pluggy.has_plugin(found.module):
@@ -264,22 +268,6 @@ class Registry:
             log.warning("plugin %s.%s of %s is left out: %s has one of that name",
                         kind, name, found.origin, first.origin)  # fmt: skip
         return first is None
-
-    def _describe(self, kind: str, name: str) -> type[Plugin[Any]]:
-        """Return a class like that of a plugin which is not imported here."""
-        from agentd.isolation.describe import DescribeError, described_class
-
-        found, source = self._found[kind, name], self.source(kind, name, self._apart[kind, name])
-        if (failed := f"{kind}.{name}") in self._failed:
-            raise PluginError(self._failed[failed])
-        try:
-            stamp = 0 if found.file is None else crc32(found.file.read_bytes())
-            cls = self._before_described.get((source, stamp)) or described_class(self.launcher, source)
-        except (DescribeError, OSError) as error:
-            self._failed[failed] = str(error)
-            raise PluginError(self._failed[failed]) from error
-        self._described[source, stamp] = self._classes[kind, name] = cls
-        return cls
 
     def _load(self, found: Found) -> list[tuple[str, type[Plugin[Any]]]]:
         try:

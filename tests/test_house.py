@@ -69,7 +69,7 @@ LINES = 350
 """Lines of a module of the core at most; 300 is what one aims at."""
 
 
-LARGER = {"agentd.isolation.child": 1050}
+LARGER = {"agentd.isolation.child": 1150}
 """One file by promise: it is all that another interpreter needs, the stand-in for ``agentd.plugin`` included."""
 
 

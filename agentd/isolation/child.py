@@ -12,6 +12,7 @@ import asyncio
 import faulthandler
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import os
@@ -380,11 +381,13 @@ def load(api: Any, kind: str, plugin: str, module: str, file: str | None) -> Any
     """Import a plugin's file or module, and return its class. Raises what importing raises."""
     found = importlib.import_module(module) if file is None else load_file(module, file)
     hooks = [each for name, each in vars(found).items() if hook_of(name, each) == f"agentd_{kind}"]
-    if not hooks:
+    functions = [getattr(each, "plugin", None) for each in vars(found).values() if kind == "collectors"]
+    made_of = [each for each in functions if isinstance(each, type) and each.__module__ == module]
+    if not hooks and not made_of:
         raise LookupError(f"{file or module} implements no hook agentd_{kind}: mark it with @hookimpl")
     base = getattr(api, KINDS[kind])
     names = []
-    for each in [each for hook in hooks for each in hook()]:
+    for each in [*(each for hook in hooks for each in hook()), *made_of]:
         if not (isinstance(each, type) and issubclass(each, base)):
             raise TypeError(f"agentd_{kind} returned {short(each)}, which is no class of {base.__name__}")
         names.append(getattr(each, "name", each.__name__))
@@ -594,6 +597,12 @@ def converted(api: Any, hint: Any, value: Any) -> Any:
 
 class Duration(float):
     """A length of time in seconds."""
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Return the duration that a string such as ``"1h30m"`` names."""
+        units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+        return cls(sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[smhdw])", text)))
 
 
 class Size(int):
@@ -995,6 +1004,68 @@ class Sink(Plugin[C]):
         """Open files anew."""
 
 
+def collector(*metrics: Any, name: str = "", interval: Any = None, blocking: bool = True) -> Any:
+    """Make a collector of the function below, which takes nothing, its options, or the plugin."""
+    if len(metrics) == 1 and not isinstance(metrics[0], Metric):
+        return collector(name=name, interval=interval, blocking=blocking)(metrics[0])
+
+    def decorated(function: Any) -> Any:
+        hints = {each: hint for each, hint in hints_of(function).items() if each != "return"}
+        given = list(inspect.signature(function).parameters)[:1]
+        hint = hints.get(given[0]) if given else None
+        options = [
+            each for each in (hint, *typing.get_args(hint)) if isinstance(each, type) and issubclass(each, Config)
+        ]
+
+        def collect(self: Any) -> Any:
+            returned = function(*([self.config if options[:1] == [hint] else self] if given else []))
+            return waited(returned) if hasattr(returned, "__await__") else families(returned)
+
+        async def waited(returned: Any) -> Any:
+            return families(await returned)
+
+        def families(returned: Any) -> Any:
+            return families_of(returned, metrics, (function.__doc__ or "").strip() or function.__name__)
+
+        function.plugin = type(
+            function.__name__,
+            (Collector,),
+            {
+                "name": name or function.__name__,
+                "config_type": options[0] if options else Config,
+                "interval": Duration.parse(interval) if isinstance(interval, str) else interval,
+                "blocking": blocking,
+                "metrics": metrics,
+                "collect": collect,
+                "__doc__": function.__doc__,
+                "__module__": function.__module__,
+            },
+        )
+        return function
+
+    return decorated
+
+
+def families_of(returned: Any, metrics: tuple[Metric, ...], help: str) -> Any:
+    """Return what a decorated function returned as families."""
+    numbers = (int, float, Histogram, Summary)
+    if isinstance(returned, Family):
+        return [returned]
+    if isinstance(returned, Mapping) and not (len(metrics) == 1 and metrics[0].labels):
+        declared = {metric.name: metric for metric in metrics}
+        kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in returned}
+        return [
+            declared.get(name, Metric(name, kinds[name], help))(samples)
+            for name, samples in returned.items()
+            if samples is not None
+        ]
+    if isinstance(returned, (*numbers, Mapping)):
+        if len(metrics) != 1:
+            raise TypeError(f"returned {short(returned)}, and it is not declared of which metric")
+        return [metrics[0](returned)]
+    return returned
+
+
 def hookimpl(function: Any = None, *, specname: str | None = None, **_options: object) -> Any:
     """Mark a function as the implementation of a hook."""
     if function is None:
@@ -1008,7 +1079,8 @@ API_VERSION = (1, 0)
 
 STANDS_IN = (
     Clock, Collector, Config, Context, Duration, Event, Family, Histogram, Host, HostPaths, Metric, NoData, NotDurable,
-    Plugin, Record, Refused, Regex, Reject, Retry, Secret, Sink, Size, Summary, Url, counter, gauge, hookimpl, unknown,
+    Plugin, Record, Refused, Regex, Reject, Retry, Secret, Sink, Size, Summary, Url, collector, counter, gauge,
+    hookimpl, unknown,
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from agentd.isolation.launcher import Launch, Launched, Launcher, LaunchError
-from agentd.isolation.source import Source
+from agentd.isolation.source import DescribeError, Source
 from agentd.isolation.wire import frame
 from agentd.metrics.family import Metric
 from agentd.options import PARSED, Config, Regex, Secret
@@ -33,10 +33,6 @@ BASES: Mapping[str, type[Plugin[Any]]] = {"collectors": Collector, "sinks": Sink
 _PLAIN: Mapping[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "none": None, "any": Any}
 _PARSED: Mapping[str, Any] = {type_.__name__: type_ for type_ in PARSED}
 _MANY: Mapping[str, Any] = {"list": list, "set": set, "frozenset": frozenset}
-
-
-class DescribeError(Exception):
-    """A plugin cannot be described; the text says why."""
 
 
 def described_class(launcher: Launcher, source: Source) -> type[Plugin[Any]]:

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class DescribeError(Exception):
+    """A process cannot tell of its plugin; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a plugin's class is: in a file, or in a module by its name."""

@@ -150,6 +150,60 @@ def make(standing, code, options, version):
     return standing(code, options=typed, python=OTHERS[version])
 
 
+FUNCTIONS = """
+from agentd.plugin import collector
+
+class Few(Config):
+    number: int = 3
+
+@collector(gauge("alone", "Alone."), name="other")
+def another():
+    return 5
+
+@collector(gauge("level", "Level.", ("n",)), name="mine", interval="1m30s")
+def levels(config: Few):
+    '''Levels.'''
+    return {str(n): n for n in range(config.number)}
+
+@collector(name="named")
+async def named(plugin: Collector[Few]):
+    '''Names.'''
+    return {"seen_total": plugin.config.number, "unknown": None}
+"""
+
+
+@pytest.mark.parametrize("version", ["own", *OTHERS])
+async def test_functions_are_collectors_in_a_process(standing, launcher, version):
+    """A decorated function is a collector, here and in another interpreter."""
+    plugin = standing(FUNCTIONS, python=OTHERS.get(version), options={"number": 2})
+    assert plugin.interval == 90
+    await plugin.start()
+    assert list(await plugin.collect()) == [Family.gauge("level", "Level.", {"0": 0.0, "1": 1.0}, ("n",))]
+
+
+@pytest.mark.parametrize(
+    ("returned", "metrics", "expected"),
+    [
+        (5, [("alone", ())], [("alone", "gauge", {(): 5})]),
+        ({"a": 1}, [("level", ("n",))], [("level", "gauge", {("a",): 1})]),
+        ({"x_total": 2, "y": None, "z": 3}, [], [("x_total", "counter", {(): 2}), ("z", "gauge", {(): 3})]),
+    ],
+)
+def test_stand_in_makes_families_as_agentd_does(returned, metrics, expected):
+    """What a function returns becomes the same families as in the agent."""
+    families = {}
+    for api in (child, agentd.plugin):
+        declared = [api.gauge(name, "Help.", labels) for name, labels in metrics]
+
+        @api.collector(*declared, name="one")
+        def function():
+            """Help."""
+            return returned
+
+        families[api] = [(each.name, each.kind, each.samples) for each in function.plugin().collect()]
+    assert families[child] == families[agentd.plugin] == expected
+
+
 SINK = """
 class Plugin(Sink[Config]):
     name = "mine"

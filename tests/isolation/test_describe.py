@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from agentd.isolation.describe import DescribeError, described_class, plain
+from agentd.isolation.describe import described_class, plain
+from agentd.isolation.source import DescribeError
 from agentd.options import Duration, Regex, Secret, Size, Url
 from agentd.plugin import Collector
 from agentd.plugin.declared import declared_metrics
