@@ -21,6 +21,7 @@ from agentd.events.flow import Flow
 from agentd.events.metrics import EventMetrics
 from agentd.host import Host, HostPaths
 from agentd.instances import STOP_WITHIN, Running
+from agentd.isolation.children import Children
 from agentd.memory import Memory, Pressure, limit_of
 from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
@@ -65,7 +66,8 @@ class Agent:
         self._clock = Clock()
         self._hosts: dict[HostPaths, Host] = {}
         self._self = SelfMetrics()
-        self._spending = Spending()
+        self._children = Children(registry.launcher)
+        self._spending = Spending(elsewhere=self._children.cpu_seconds)
         self._resting = Resting(directories.resting_file())
         self._gatherer = Gatherer()
         self._outlets: WeakSet[Outlet] = WeakSet()
@@ -165,6 +167,7 @@ class Agent:
         # Sinks last: what all others have said in stopping is still written down, and sent after the next start.
         await self._flow.close(STOP_WITHIN)
         self._workers.close()
+        self._configured.registry.launcher.close()
         for host in self._hosts.values():
             host.close()
         self._handed.close()
@@ -208,7 +211,7 @@ class Agent:
             name=instance.key,
             host=self._hosts.setdefault(paths, Host(paths)),
             clock=self._clock,
-            labels=self._configured.settings.agent.labels,
+            labels=dict(self._configured.settings.agent.labels),
             in_worker=partial(self._in_worker, instance.key),
             emit=self._flow.bus.emit,
             commit=self._flow.commit_for(instance.key),
@@ -234,6 +237,7 @@ class Agent:
         self._gatherer.sources = [
             self._about_agent,
             *self._web.sources,
+            self._children.families,
             self._spending.families,
             self._memory.families,
             EventMetrics(self._flow).families,

@@ -7,10 +7,16 @@ LONGEST = 500
 """Characters of an error's own text that are shown."""
 
 
+class ToldError(Exception):
+    """An error that another process has told: its text has the type and the place in the code already."""
+
+
 def described(error: BaseException) -> str:
     """Return an error in one line, with the place in the code at which it was raised: the last one outside of Python's
     own library, where there is any.
     """
+    if isinstance(error, ToldError):
+        return text_of(error)
     found = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in found if not _is_pythons(frame.filename)] or found
     where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""

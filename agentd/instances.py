@@ -9,8 +9,9 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from agentd.config import CollectorKeys, Instance
+from agentd.config import CollectorKeys, ExporterKeys, Instance
 from agentd.errors import described
+from agentd.isolation.children import restarting
 from agentd.leaving import leave_behind
 from agentd.memory import Pressure
 from agentd.metrics.admission import Admission
@@ -77,12 +78,23 @@ def build(instances: Iterable[Instance], registry: Registry, context: Callable[[
             cls = registry.plugin_class(instance.kind, instance.plugin)
             if instance.config is None:  # it could not be loaded when the configuration was read
                 raise PluginError("its options were not read: start the agent again")
-            running.plugin = cls(instance.config, context(instance))
+            running.plugin = _made(cls, instance, registry, context(instance))
         except PluginError as error:
             running.fail("cannot be loaded", str(error))
         except ENDS as error:  # a plugin's failure is its own
             running.fail("cannot be set up", described(error))
     return built
+
+
+def _made(cls: type[Plugin[Any]], instance: Instance, registry: Registry, context: Context) -> Plugin[Any]:
+    """Return a plugin, or what stands for one that runs in a process of its own."""
+    keys = instance.keys
+    if isinstance(keys, ExporterKeys) or keys.isolation != "process":
+        return cls(instance.config, context)
+    from agentd.isolation.proxy import isolated
+
+    source = registry.source(instance.kind, instance.plugin, keys.python)
+    return isolated(cls, source, registry.launcher, config=instance.config, context=context, keys=keys)
 
 
 def slot_for(
@@ -187,6 +199,7 @@ def status_of(running: Running) -> PluginStatus:
         reason=running.instance.reason,
         up=running.up,
         paused_until=running.paused_until,
+        restarting=restarting(running.plugin),
     )
     slot = running.slot
     if slot is None or not running.up:

@@ -17,6 +17,9 @@ from agentd.config import KEYS
 from agentd.config.settings import Kind
 from agentd.discovery import Found
 from agentd.errors import described
+from agentd.isolation.apart import Apart
+from agentd.isolation.launcher import Launcher
+from agentd.isolation.source import DescribeError, Source
 from agentd.metrics.assembly import short
 from agentd.metrics.family import Family
 from agentd.options import Config
@@ -49,8 +52,19 @@ class Registry:
     Nothing is imported before its class is asked for, but for files in plugin folders: only loading tells their kind.
     """
 
-    def __init__(self, plugin_dirs: Sequence[str] = (), before: "Registry | None" = None) -> None:
-        """Look at what there is. Files in plugin folders that are as they were ``before`` are not loaded again."""
+    def __init__(
+        self,
+        plugin_dirs: Sequence[str] = (),
+        before: "Registry | None" = None,
+        apart: Mapping[tuple[str, str], str | None] | None = None,
+    ) -> None:
+        """Look at what there is. Files in plugin folders that are as they were ``before`` are not loaded again.
+
+        Plugins that run ``apart``, in processes alone, are not imported here: these tell of them.
+        """
+        self._apart: Apart = Apart(apart or {}, before._apart if before is not None else None)  # noqa: SLF001  # as above
+        self.launcher: Launcher = self._apart.launcher
+        """Begins the processes of plugins that have some."""
         self._modules: dict[str, tuple[int, ModuleType]] = {}
         self._before = before._modules if before is not None else {}  # noqa: SLF001  # one of its kind
         self._pluggy = _Hooks("agentd")
@@ -72,7 +86,11 @@ class Registry:
             if not discovery.expanded(folder).exists():
                 log.warning("the folder of plugins %s is not there", folder)
         for found in discovery.in_folders(plugin_dirs):
-            self._load_local(found)
+            kinds = [kind for kind, name in self._apart.plugins if name == found.name]
+            for kind in kinds:
+                self._add_local(kind, found.name, found)
+            if not kinds:
+                self._load_local(found)
         self._before = {}
 
     def names(self, kind: str) -> Collection[str]:
@@ -116,6 +134,13 @@ class Registry:
         """
         if (kind, name) not in self._classes:
             found = self._found[kind, name]
+            if (kind, name) in self._apart.plugins:
+                source = self.source(kind, name, self._apart.plugins[kind, name])
+                try:
+                    self._classes[kind, name] = self._apart.plugin_class(source)
+                except DescribeError as error:
+                    raise PluginError(str(error)) from error
+                return self._classes[kind, name]
             if found.module in self._failed:
                 raise PluginError(self._failed[found.module])
             if not self._pluggy.has_plugin(found.module):
@@ -123,6 +148,11 @@ class Registry:
             if (kind, name) not in self._classes:
                 raise PluginError(f"{found.module} registers no {kind[:-1]} named {name}")
         return self._classes[kind, name]
+
+    def source(self, kind: str, name: str, python: str | None) -> Source:
+        """Return where a process finds a plugin."""
+        found = self._found[kind, name]
+        return Source(kind, name, found.module, None if found.file is None else str(found.file), python)
 
     def code(self, kind: str, name: str) -> object:
         """Return what is equal as long as a plugin's code is: its class, or why it cannot be loaded."""
@@ -229,14 +259,18 @@ class Registry:
             log.error("plugin %s cannot be loaded: %s; everything else runs", found.origin, error)
             return
         for kind, cls in classes:
-            key = (kind, cls.name)
-            if key in self._found:
-                log.warning("plugin %s.%s of %s is left out: %s has one of that name",
-                            kind, cls.name, found.origin, self._found[key].origin)  # fmt: skip
-                continue
-            self._found[key] = found
-            self._classes[key] = cls
-            self._local.append(key)
+            if self._add_local(kind, cls.name, found):
+                self._classes[kind, cls.name] = cls
+                self._local.append((kind, cls.name))
+
+    def _add_local(self, kind: str, name: str, found: Found) -> bool:
+        first = self._found.get((kind, name))
+        if first is None:
+            self._found[kind, name] = found
+        else:
+            log.warning("plugin %s.%s of %s is left out: %s has one of that name",
+                        kind, name, found.origin, first.origin)  # fmt: skip
+        return first is None
 
     def _load(self, found: Found) -> list[tuple[str, type[Plugin[Any]]]]:
         try:

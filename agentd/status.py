@@ -19,6 +19,8 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     paused_until: float | None = None
     """Until when somebody has paused it, or it is left out because it held up the agent (then ``error`` says so); in
     seconds since 1970."""
+    restarting: str = ""
+    """Why the process in which it runs is being started again, and when; empty where it runs, or has none."""
     last_run: Literal["ok", "no data", "failed", "timed out", "never", ""] = ""
     """What came of a collector's last run; empty for other kinds."""
     asked_again_in: float | None = None
@@ -34,7 +36,7 @@ class PluginStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def well(self) -> bool:
         """Whether nothing is wrong with it; somebody may have paused it."""
-        return (self.up or self.paused) and self.last_run not in ("failed", "timed out")
+        return ((self.up and not self.restarting) or self.paused) and self.last_run not in ("failed", "timed out")
 
     @property
     def paused(self) -> bool:

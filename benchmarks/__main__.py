@@ -5,7 +5,20 @@ import platform
 import sys
 
 NAMES = (
-    *("scrape", "memory", "rendering", "startup", "host", "idle", "events", "robots", "missions", "reload", "tls"),
+    *(
+        "scrape",
+        "memory",
+        "rendering",
+        "startup",
+        "isolation",
+        "host",
+        "idle",
+        "events",
+        "robots",
+        "missions",
+        "reload",
+        "tls",
+    ),
     "functions",
 )
 

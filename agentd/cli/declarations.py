@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from agentd.discovery import KINDS
 from agentd.events.metrics import EventMetrics
+from agentd.isolation.children import Children
 from agentd.memory import Memory
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
@@ -34,7 +35,7 @@ class Declaration(NamedTuple):
 def own() -> list[Metric]:
     """Return what the agent tells about itself, by name."""
     metrics = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()]
-    for owner in (Tokens, Certificates, Spending, Memory):
+    for owner in (Tokens, Certificates, Spending, Memory, Children):
         metrics += declared_metrics(owner)
     return sorted(metrics, key=lambda metric: metric.name)
 

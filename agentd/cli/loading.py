@@ -10,7 +10,7 @@ import click
 
 from agentd import logs
 from agentd.cli import fail
-from agentd.config import ConfigError, Document, Origin, Overrides, Settings, core, find, read, resolve
+from agentd.config import ConfigError, Document, Origin, Overrides, Settings, apart, core, find, read, resolve
 from agentd.registry import Registry
 from agentd.status import Status
 
@@ -40,7 +40,7 @@ def use(document: Document, overrides: Overrides, log_level: str = "info") -> tu
     agent = core(document, overrides=overrides).agent
     level = agent.log_level if _says(document, overrides, "log_level") else log_level
     logs.configure(level, agent.log_format)  # type: ignore[arg-type]  # both are checked by the configuration
-    registry = Registry(agent.plugin_dirs)
+    registry = Registry(agent.plugin_dirs, apart=apart(document))
     return resolve(document, registry, overrides=overrides), registry
 
 
@@ -100,7 +100,7 @@ def loader(
 
     def load_again(before: Registry | None) -> tuple[Settings, Registry]:
         document = read(find(config_file))
-        registry = Registry(core(document, overrides=overrides).agent.plugin_dirs, before)
+        registry = Registry(core(document, overrides=overrides).agent.plugin_dirs, before, apart(document))
         return resolve(document, registry, overrides=overrides), registry
 
     return load_again
@@ -125,8 +125,8 @@ def overriding(options: Mapping[str, object]) -> Overrides:
 
 def commands_of_plugins() -> dict[str, click.Command]:
     """Return the commands that plugins add which are not bundled, by the default configuration's plugin folders."""
-    agent = core(read(find(None))).agent
-    registry = Registry(agent.plugin_dirs)
+    document = read(find(None))
+    registry = Registry(core(document).agent.plugin_dirs, apart=apart(document))
     registry.load_installed()
     added = click.Group()
     list(registry.call("agentd_commands", commands=added))

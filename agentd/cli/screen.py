@@ -85,7 +85,7 @@ def of_plugins(plugins: Sequence[PluginStatus], columns: int, room: int | None) 
     for plugin in ordered:
         milliseconds = "" if plugin.duration_seconds is None else f"{plugin.duration_seconds * 1000:.2f}"
         series = "" if plugin.series is None else str(plugin.series)
-        up = "yes" if plugin.up else "paused" if plugin.paused_until else "NO"
+        up = "restarting" if plugin.restarting else "yes" if plugin.up else "paused" if plugin.paused_until else "NO"
         rows.append((plugin.plugin, up, plugin.last_run, milliseconds, series, str(plugin.timeouts or "")))
     head, *body = table(rows, numbers=range(3, 6))
     width = max(map(len, (head, *body)))
@@ -100,9 +100,10 @@ def of_plugins(plugins: Sequence[PluginStatus], columns: int, room: int | None) 
         shown = [f"{line.ljust(width)}  {why}".rstrip() if fits else line]
         if not fits and room is None:
             shown.append(f"    {why}")
-        if plugin.error and (room is None or not plugin.well):
+        error = plugin.restarting or plugin.error
+        if error and (room is None or not plugin.well):
             again = f" (asked again in {plugin.asked_again_in:.0f} s)" if plugin.asked_again_in else ""
-            shown += folded(f"{plugin.plugin}: {escaped(plugin.error)}{again}", columns)
+            shown += folded(f"{plugin.plugin}: {escaped(error)}{again}", columns)
         yield from shown
         left = None if left is None else left - len(shown)
 

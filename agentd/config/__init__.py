@@ -3,6 +3,7 @@
 What describes options to people (``agentd.config.describe``) is imported by the command line alone.
 """
 
+from agentd.config.apart import apart
 from agentd.config.kept import keep, kept
 from agentd.config.problems import DEFAULT, ConfigError, Origin, Problem, suggest
 from agentd.config.resolve import KEYS, Catalog, core, resolve
@@ -42,6 +43,7 @@ __all__ = [
     "Tls",
     "Token",
     "WebSettings",
+    "apart",
     "core",
     "find",
     "keep",

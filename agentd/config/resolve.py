@@ -34,6 +34,11 @@ KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys | SinkKeys]] = {
 }
 NAMES = (*SECTIONS, *KEYS)
 
+NO_PROCESS = (
+    "an exporter runs in the agent: it needs all metrics at once, and most answer on the agent's web server; a program "
+    "of its own can read them from there"
+)
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -171,11 +176,10 @@ class _Kind:
         path = (self._kind, name)
         section = self._sections.get(name, {})
         reserved = KEYS[self._kind].__struct_fields__
+        if self._kind == "exporters" and "isolation" in section:
+            self._reject((*path, "isolation"), NO_PROCESS)
+            section = {key: value for key, value in section.items() if key != "isolation"}
         table = {key: value for key, value in section.items() if key in reserved}
-        if table.get("isolation") == "process":
-            message = 'expected "inline" or "thread": "process" comes with a later version'
-            self._reject((*path, "isolation"), message)
-            del table["isolation"]
         keys = to_struct(KEYS[self._kind], table, path, self._document, self._problems)
         if isinstance(keys, SinkKeys):
             for where, message in wrong(keys.events, keys.sources):

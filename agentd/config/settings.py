@@ -15,6 +15,10 @@ from agentd.options import Config, Duration, Size
 Kind = Literal["collectors", "exporters", "sinks"]
 
 
+LEAST_MEMORY = Size(32 << 20)
+"""What a process may be limited to: it begins with 15 MiB of the agent's modules, which it shares."""
+
+
 class AgentSettings(Config, frozen=True):
     """The agent as a whole."""
 
@@ -56,13 +60,22 @@ class CollectorKeys(Config, frozen=True):
     """Time between two collections on a schedule; left out, it is the collector's own choice, mostly at each scrape."""
     timeout: Duration | None = None
     """How long a collection may take before the rest is answered without it; left out, ``5s``."""
-    isolation: Literal["inline", "thread"] | None = None
-    """Where it runs: between the agent's other work, or in a worker thread. Left out, the collector's own choice."""
+    isolation: Literal["inline", "thread", "process"] | None = None
+    """Where it runs: between the agent's other work, in a worker thread, or in a process of its own. Left out, the
+    collector's own choice of the first two."""
+    python: str | None = None
+    """The interpreter that runs it in a process, ``"/usr/bin/python3"`` say; left out, the agent's own."""
+    memory_limit: Size | None = None
+    """How much memory its process may have for its data; left out ``256MiB``, and ``"0B"`` for no limit."""
+    cpu_limit: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """How many seconds of CPU time its process may use in a second, on average: ``0.1`` is a tenth of one CPU. Left
+    out, there is no limit but the ``timeout``."""
     max_series: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """The most series that it may expose; what is beyond is cut off, named and counted. Left out, the collector's own
     choice, mostly 20,000."""
 
     def __post_init__(self) -> None:
+        _check_process(self)
         for name, value in (("interval", self.interval), ("timeout", self.timeout)):
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be longer than 0s")
@@ -144,6 +157,15 @@ class SinkKeys(Config, frozen=True):
     """How long it may have something to deliver, and deliver nothing, before the agent says that it is unhealthy."""
     timeout: Duration = Duration(30)
     """How long a batch may take before it is given up and tried again."""
+    isolation: Literal["inline", "process"] | None = None
+    """Where it runs: between the agent's other work, as it does where this is left out, or in a process of its own."""
+    python: str | None = None
+    """The interpreter that runs it in a process, ``"/usr/bin/python3"`` say; left out, the agent's own."""
+    memory_limit: Size | None = None
+    """How much memory its process may have for its data; left out ``256MiB``, and ``"0B"`` for no limit."""
+    cpu_limit: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """How many seconds of CPU time its process may use in a second, on average: ``0.1`` is a tenth of one CPU. Left
+    out, there is no limit but the ``timeout``."""
     rate_limit: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """The most events a second, on average; left out, as many as there are."""
     batch: Batch = Batch()
@@ -153,9 +175,20 @@ class SinkKeys(Config, frozen=True):
     left out, each goes as it is."""
 
     def __post_init__(self) -> None:
+        _check_process(self)
         for name, value in (("timeout", self.timeout), ("unhealthy_after", self.unhealthy_after)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be longer than 0s")
+
+
+def _check_process(keys: CollectorKeys | SinkKeys) -> None:
+    """Raise ``ValueError`` where something is asked of a process that there is not, or that could not begin."""
+    if keys.isolation != "process":
+        for name in ("python", "memory_limit", "cpu_limit"):
+            if getattr(keys, name) is not None:
+                raise ValueError(f'{name} needs isolation = "process"')
+    if keys.memory_limit and keys.memory_limit < LEAST_MEMORY:
+        raise ValueError(f'memory_limit must be at least {LEAST_MEMORY}, or "0B" for no limit')
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {

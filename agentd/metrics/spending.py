@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
 from agentd.metrics.family import counter
@@ -52,10 +52,14 @@ class Spending:
         ("plugin",),
     )
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, elsewhere: Callable[[], Mapping[str, float]] = dict
+    ) -> None:
+        """``elsewhere`` returns what plugins have cost in processes of their own, in all."""
         self.held = Held()
         """Who has the event loop now."""
         self._clock = clock
+        self._elsewhere = elsewhere
         self._cpu: defaultdict[str, float] = defaultdict(float)
         self._blocked: dict[str, float] = {}
         self._worked: defaultdict[str, float] = defaultdict(float)  # in threads
@@ -156,6 +160,8 @@ class Spending:
         """Return what all plugins have cost."""
         with self._lock:
             worked = dict(self._worked)
+        for key, seconds in self._elsewhere().items():
+            worked[key] = worked.get(key, 0.0) + seconds
         total = {key: self._cpu[key] + worked.get(key, 0.0) for key in {**self._cpu, **worked}}
         keys = (*total, "", *self._blocked)
         if keys != self._keys:

@@ -314,8 +314,19 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
         ),
         ("[collectors.x]\nplugin = 5", "2: collectors.x.plugin: expected a string; found 5"),
         (
-            "[collectors.cpu]\nisolation = 'process'",
-            '2: collectors.cpu.isolation: expected "inline" or "thread": "process" comes with a later version',
+            "[collectors.cpu]\npython = '/usr/bin/python3'",
+            '1: collectors.cpu: python needs isolation = "process"',
+        ),
+        (
+            "[collectors.cpu]\nisolation = 'process'\nmemory_limit = '1MiB'",
+            '1: collectors.cpu: memory_limit must be at least 32MiB, or "0B" for no limit',
+        ),
+        (
+            "[exporters.prometheus]\nisolation = 'process'",
+            (
+                "2: exporters.prometheus.isolation: an exporter runs in the agent: it needs all metrics at once, "
+                "and most answer on the agent's web server; a program of its own can read them from there"
+            ),
         ),
         ("[collectors.cpu]\n\ninterval = '0s'", "1: collectors.cpu: interval must be longer than 0s"),
         (
