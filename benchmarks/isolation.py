@@ -2,9 +2,14 @@
 
 import asyncio
 import contextlib
+import queue
+import socket
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -84,16 +89,62 @@ async def times(cls: type[Collector[Config]], source: Source, launcher: Launcher
         "process": slot(apart, workers, threaded=None),
     }
     found: dict[str, list[float]] = {name: [] for name in slots}
-    for _ in range(ROUNDS):
-        for name, each in slots.items():
-            found[name].append(await once(each))
+    bare: dict[str, list[float]] = {"thread": [], "process": []}
+    with echoing() as hops:
+        for _ in range(ROUNDS):
+            for name, each in slots.items():
+                found[name].append(await once(each))
+            for name, hop in hops.items():
+                bare[name].append(hop_takes(hop))
     await apart.stop()
     workers.close()
     for name, values in found.items():
         row(name, spread(values, " ms", 3))
+    for name, values in bare.items():
+        row(f"a bare hop to a {name} and back", spread(values, " ms", 3))
     for name, reach in (("thread", 0.1), ("process", 0.5)):
         added = [value - inline for value, inline in zip(found[name], found["inline"], strict=True)]
         row(f"{name} adds", spread(added, " ms", 3), f"reach {reach} ms")
+
+
+@contextlib.contextmanager
+def echoing() -> Iterator[dict[str, Callable[[], object]]]:
+    """Yield what wakes a thread, and what wakes a process, and waits for the answer: what no isolation can save."""
+    asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    answered: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def echo() -> None:
+        while word := asked.get():
+            answered.put(word)
+
+    threading.Thread(target=echo, daemon=True).start()
+    program = "import os, sys\nwhile word := os.read(0, 10): os.write(0, word)"
+    ours, theirs = socket.socketpair()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=theirs) as process, ours:
+        theirs.close()
+
+        def to_thread() -> object:
+            asked.put(b"x")
+            return answered.get()
+
+        def to_process() -> object:
+            ours.send(b"x")
+            return ours.recv(10)
+
+        to_process()  # it has begun
+        yield {"thread": to_thread, "process": to_process}
+        asked.put(b"")
+        process.kill()
+
+
+def hop_takes(hop: Callable[[], object]) -> float:
+    """Return the milliseconds of a hop."""
+    taken = []
+    for _ in range(TIMES):
+        begun = time.perf_counter()
+        hop()
+        taken.append(time.perf_counter() - begun)
+    return median(taken) * 1e3
 
 
 def slot(collector: Collector[Config], workers: Workers, *, threaded: bool | None) -> Slot:
