@@ -16,8 +16,8 @@ from agentd.cli.doctor import lines
 from agentd.cli.doctor.checks import CHECKS, DAC_OVERRIDE, DAC_READ_SEARCH, examine, may, older
 from agentd.cli.doctor.facts import Address, Disk, Facts, File, Library, Owned, Trial, User
 from agentd.cli.doctor.trial import asked, trial
-from agentd.cli.loading import use
-from agentd.config import find, read
+from agentd.config import read, resolve
+from agentd.registry import Registry
 from agentd.status import PluginStatus, Status
 
 AGENT = User(uid=990, groups=frozenset((990, 991)), name="agentd")
@@ -264,7 +264,8 @@ def test_collectors_are_tried_as_another_user(tmp_path):
     (tmp_path / "plugins" / "of_root.py").write_text(OF_ROOT)
     config = tmp_path / "agentd.toml"
     config.write_text(f"[agent]\nplugin_dirs = ['{tmp_path}/plugins']\n[collectors]\nenable=['uname']\n")
-    settings, registry = use(read(find(str(config))), {}, "error")
+    registry = Registry([str(tmp_path / "plugins")])
+    settings = resolve(read(config), registry)
     by_name = {each.name: each for each in settings.instances}
     nobody, root = User(65534, frozenset({65534})), User(0, frozenset({0}))
     tried = [by_name["of_root"], by_name["uname"]]
