@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def command(names: tuple[str, ...], timeout: str, watching: bool, config_file: s
         chosen = [f"{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
         _watch(["collect", *chosen, *names], watched, seconds)
         return
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed, or no file
+        faulthandler.enable()  # a plugin that crashes ends this program, which then says at which line
     settings, registry = load(config_file, options, log_level="warning", extra=_extra(config_file, named, files))
     wanted = _wanted(settings, registry, named, files)
     with asyncio.Runner() as runner:

@@ -96,6 +96,21 @@ def test_an_error_in_a_file_names_its_line(command, door, source, says):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("import ctypes\nctypes.string_at(0)\n", 'door.py", line 2 in <module>'),
+        (DOOR.replace('{"a": 1}', "__import__('ctypes').string_at(0)"), 'door.py", line 7 in door'),
+    ],
+)
+def test_a_crash_names_its_line(command, door, source, line):
+    """What ends the program, as a library in C may, is said with the line of the file that called it."""
+    door.write_text(source)
+    result = command("collect", "./door.py")
+    assert result.returncode == -signal.SIGSEGV
+    assert line in result.stderr
+
+
 def test_a_file_that_is_not_there(command):
     """It is said, and not taken for the name of a collector."""
     result = command("collect", "./nowhere.py")
