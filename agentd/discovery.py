@@ -23,6 +23,9 @@ the groups of entry points."""
 BUNDLED = "bundled"
 """The origin of what comes with agentd."""
 
+_TESTS = re.compile(r"test_.*\.py|conftest\.py")
+"""What pytest runs: it may stand in a plugin folder beside what it tests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -140,13 +143,15 @@ def _text(file: str) -> str:
 
 
 def in_folders(folders: Sequence[str]) -> Iterator[Found]:
-    """Yield the ``*.py`` files of folders that the user names, each once; those that begin with ``_`` are no plugins.
-    What is named may be such a file itself.
+    """Yield the ``*.py`` files of folders that the user names, each once. Those that begin with ``_`` are no plugins,
+    and neither are pytest's. What is named may be such a file itself.
     """
     known: set[Path] = set()
     for folder in folders:
         named = expanded(folder)
         for file in [named] if named.is_file() else sorted(named.glob("[!_]*.py")):
+            if file != named and _TESTS.fullmatch(file.name):
+                continue
             if file.resolve() not in known:
                 known.add(file.resolve())
                 module = f"agentd_plugin_dirs.{crc32(str(file.parent).encode()):x}.{file.stem}"

@@ -194,6 +194,14 @@ def test_a_file_is_named_itself(tmp_path):
     assert [found.file.name for found in in_folders(named)] == ["_b.py", "a.py"]
 
 
+def test_tests_may_stand_beside_what_they_test(tmp_path):
+    """In a folder, what pytest runs is no plugin; it is one where it is named itself."""
+    for name in ("door.py", "test_door.py", "conftest.py", "testbench.py"):
+        (tmp_path / name).write_text("x = 1")
+    assert [found.name for found in in_folders([str(tmp_path)])] == ["door", "testbench"]
+    assert [found.name for found in in_folders([str(tmp_path / "test_door.py")])] == ["test_door"]
+
+
 def test_what_was_saved_twice_within_a_second_is_loaded_as_it_is(tmp_path):
     """Files of plugin folders are compiled each time: by size and second, one would be taken for the one before."""
     file = tmp_path / "twice.py"

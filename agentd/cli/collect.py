@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,10 @@ from agentd.config import Origin, find, read
 from agentd.options import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agentd.config import Instance, Overrides, Settings
+    from agentd.events.envelope import Event
     from agentd.instances import Running
     from agentd.plugin import Snapshot
     from agentd.registry import Registry
@@ -34,7 +37,8 @@ def command(names: tuple[str, ...], timeout: str, watching: bool, config_file: s
     """Collect once and print the metrics in the Prometheus text format; of the collectors NAME, or of all enabled ones.
 
     A collector that is named need not be enabled. NAME may be a file, ./door.py, which need not be in a folder of
-    plugins. The rules of exporters are not applied. Ends with status 1 where a collector fails.
+    plugins. The events that it emits are shown, and go nowhere. The rules of exporters are not applied. Ends with
+    status 1 where a collector fails.
     """
     try:
         seconds = float(timeout) if timeout.replace(".", "", 1).isdigit() else Duration.parse(timeout)
@@ -53,6 +57,8 @@ def command(names: tuple[str, ...], timeout: str, watching: bool, config_file: s
         chosen = [f"{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
         _watch(["collect", *chosen, *names], watched, seconds)
         return
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed, or no file
+        faulthandler.enable()  # a plugin that crashes ends this program, which then says at which line
     settings, registry = load(config_file, options, log_level="warning", extra=_extra(config_file, named, files))
     wanted = _wanted(settings, registry, named, files)
     with asyncio.Runner() as runner:
@@ -123,9 +129,12 @@ async def collect(
     """Print what the collectors say; return the names of those that failed."""
     from agentd.metrics.exposition import Renderer
 
-    snapshot, runnings = await once(settings, registry, wanted, deadline)
+    emitted: list[Event] = []
+    snapshot, runnings = await once(settings, registry, wanted, deadline, emitted.append)
     sys.stdout.buffer.write(Renderer().render(snapshot.families))
     sys.stdout.buffer.flush()
+    for event in emitted if named else ():
+        click.echo(f"event: {as_line(event)}", err=True)
     slots = [running.slot for running in runnings if running.slot is not None]
     for slot in slots:
         if named and slot.last is not None and slot.last.status == "no data":
@@ -134,10 +143,29 @@ async def collect(
     return sorted(bad | {running.instance.name for running in runnings if not running.up})
 
 
+def as_line(event: Event) -> str:
+    """Return an event in a line, or why the agent would leave it out."""
+    from agentd.cli.lines import Lines, escaped
+    from agentd.events.envelope import as_json, check, check_given
+
+    try:
+        check(event)
+        check_given(event)
+        as_json("payload", event.payload)
+    except Exception as error:  # noqa: BLE001  # a plugin may hand in anything
+        return escaped(f"{event.type!r} is left out: {error}")
+    event.timestamp = event.timestamp or time.time()
+    return Lines().line(event)
+
+
 async def once(
-    settings: Settings, registry: Registry, wanted: Sequence[Instance], deadline: float
+    settings: Settings,
+    registry: Registry,
+    wanted: Sequence[Instance],
+    deadline: float,
+    emit: Callable[[Event], None] = lambda _event: None,
 ) -> tuple[Snapshot, list[Running]]:
-    """Return what collectors say that are started for this alone, and are stopped again."""
+    """Return what collectors say that are started for this alone, and are stopped again; ``emit`` is given events."""
     from agentd import instances
     from agentd.host import Host
     from agentd.metrics.gather import Gatherer
@@ -145,10 +173,11 @@ async def once(
     from agentd.plugin import Context
 
     host, workers, gatherer = Host(settings.host), Workers(), Gatherer()
+    labels = settings.agent.labels
     runnings = instances.build(
         wanted,
         registry,
-        lambda one: Context(name=one.key, host=host, labels=settings.agent.labels, in_worker=workers.run),
+        lambda one: Context(name=one.key, host=host, labels=labels, in_worker=workers.run, emit=emit),
     )
     for running in runnings:
         await instances.start(running)

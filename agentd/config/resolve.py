@@ -45,6 +45,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 class Catalog(Protocol):
     """What plugins there are: the registry tells."""
 
+    @property
+    def broken_files(self) -> Mapping[str, str]:
+        """Files in plugin folders that cannot be loaded (``plugin_dirs.NAME``), and why."""
+
     def names(self, kind: str) -> Collection[str]:
         """Return the names of all plugins of a kind (``collectors``), loaded or not."""
 
@@ -168,8 +172,10 @@ class _Kind:
         if plugin in self._known:
             return True
         if not self._document.problems:  # a file that could not be understood may well have named its folder
+            why = self._catalog.broken_files.get(f"plugin_dirs.{plugin}")
             hint = suggest(plugin, self._known) or advice
-            self._reject(path, f"no {self._kind[:-1]} is called {found(plugin)}{hint}")
+            none = f"no {self._kind[:-1]} is called {found(plugin)}{hint}"
+            self._reject(path, none if why is None else f"{plugin}.py cannot be loaded: {why}")
         return False
 
     def _instance(self, name: str, reason: str, *, off: bool) -> Instance | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from agentd.config import ConfigError, Document, Problem
 from agentd.config.convert import to_struct
 from agentd.metrics.workers import Workers
-from agentd.plugin import Clock, Collector, Config, Context, Exporter, Host, HostPaths, Plugin
+from agentd.plugin import Clock, Collector, Config, Context, Exporter, Host, HostPaths, Plugin, Sink
 from agentd.testing.hosts import Files, Root, machine
 from agentd.testing.recorder import Recorder
 
@@ -22,6 +22,14 @@ Given = Options | Callable[[G], Options] | None
 """The same, or a function that makes them of what is known only when the test runs; None: all as by default."""
 
 
+def require_class(plugin: object) -> None:
+    """Raise ``TypeError`` for what is no class of a plugin, such as a function that ``@collector`` decorates."""
+    if not (isinstance(plugin, type) and issubclass(plugin, Collector | Exporter | Sink)):
+        meant = getattr(plugin, "plugin", None)
+        hint = f"; that of this function is {plugin.__name__}.plugin" if isinstance(meant, type) else ""  # type: ignore[attr-defined]  # a function of @collector has a name
+        raise TypeError(f"expected a class of Collector, Exporter or Sink; found {plugin!r}{hint}")
+
+
 def kind_of(plugin: type[Plugin[Any]]) -> Literal["collectors", "exporters", "sinks"]:
     """Return the kind of a plugin, which is the section of the configuration that it belongs to."""
     return "collectors" if issubclass(plugin, Collector) else "exporters" if issubclass(plugin, Exporter) else "sinks"
@@ -29,6 +37,7 @@ def kind_of(plugin: type[Plugin[Any]]) -> Literal["collectors", "exporters", "si
 
 def options_of(plugin: type[Plugin[Any]], given: Given[G], of: G) -> Config:
     """Return the options of a plugin, checked as the agent checks them. Raises ``ConfigError``."""
+    require_class(plugin)
     if callable(given) and not isinstance(given, Config):
         given = given(of)
     if isinstance(given, Config):

@@ -96,6 +96,47 @@ def test_an_error_in_a_file_names_its_line(command, door, source, says):
     assert "Traceback" not in result.stderr
 
 
+EMITS = """
+from agentd.plugin import Collector, Config, collector, gauge
+
+@collector(gauge("door_open", "Whether the door is open."))
+def door(plugin: Collector[Config]):
+    plugin.emit("door.opened", {"by": "ann"}, target="gate")
+    plugin.emit("door opened")
+    plugin.emit("door.opened", {"by": object()})
+    plugin.emit("door.opened", 7)
+    return 1
+"""
+
+
+def test_events_are_shown(command, door):
+    """What a collector emits is shown beside its metrics, and so is why something is no event."""
+    door.write_text(EMITS)
+    result = command("collect", "./door.py")
+    assert result.returncode == 0
+    first, *others = result.stderr.splitlines()
+    assert first.startswith("event: ")
+    assert first.endswith("  door.opened  collectors.door → gate  by=ann")
+    left_out = [line.partition(" is left out: ")[0] for line in others]
+    assert left_out == ["event: 'door opened'", "event: 'door.opened'", "event: 'door.opened'"]
+    assert command("collect", "cpu").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("import ctypes\nctypes.string_at(0)\n", 'door.py", line 2 in <module>'),
+        (DOOR.replace('{"a": 1}', "__import__('ctypes').string_at(0)"), 'door.py", line 7 in door'),
+    ],
+)
+def test_a_crash_names_its_line(command, door, source, line):
+    """What ends the program, as a library in C may, is said with the line of the file that called it."""
+    door.write_text(source)
+    result = command("collect", "./door.py")
+    assert result.returncode == -signal.SIGSEGV
+    assert line in result.stderr
+
+
 def test_a_file_that_is_not_there(command):
     """It is said, and not taken for the name of a collector."""
     result = command("collect", "./nowhere.py")

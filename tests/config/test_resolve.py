@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 import tomli
@@ -39,6 +40,7 @@ class Plugins:
         "exporters": {"prometheus": Config, "push": Push},
         "sinks": {"lines": Config},
     }
+    broken_files: ClassVar = {"plugin_dirs.odd": "ImportError: no (at /p/odd.py:3)"}
 
     def __init__(self):
         self.asked = []
@@ -308,6 +310,7 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
                 'a section of a name of its own says which it is by plugin = "NAME"'
             ),
         ),
+        ("[exporters.odd]", "1: exporters.odd: odd.py cannot be loaded: ImportError: no (at /p/odd.py:3)"),
         (
             "[exporters.x]\nplugin = 'prometeus'",
             '2: exporters.x.plugin: no exporter is called "prometeus". Did you mean "prometheus"?',

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.plugin import NotDurable, Reject, Retry
+from agentd.plugin import Context, Family, Histogram, NotDurable, Reject, Retry, Snapshot
 from agentd.testing import Recorder, assert_metrics, check_plugin, collect, records, run_collector, running, samples
 from agentd.testing.server import Reply, ScriptedServer
 
@@ -29,6 +29,7 @@ RUN_HERE = {
     "parcels.py",
     "heater.py",
     "speaker.py",
+    "sheet.py",
     "bell.py",
     "trial.py",
 }
@@ -104,7 +105,7 @@ def configured(folder, text):
     """Write a configuration of the page, with the page's plugins in a folder of the test."""
     plugins = folder / "plugins"
     plugins.mkdir()
-    for name in ("door.py", "fan.py", "lift.py", "parcels.py", "heater.py", "speaker.py", "bell.py"):
+    for name in ("door.py", "fan.py", "lift.py", "parcels.py", "heater.py", "speaker.py", "sheet.py", "bell.py"):
         (plugins / name).write_text(FILES[name])
     if "plugin_dirs" not in text:
         text = f'[agent]\nplugin_dirs = ["/etc/agentd/plugins"]\n{text}'
@@ -282,6 +283,30 @@ async def test_a_sink(plugin, answers, expected, heard):
         except Reject as reject:
             found = (Reject, len(reject.ids))
     assert (found, len(speaker.heard)) == (expected, heard)
+
+
+async def test_an_exporter(plugin, tmp_path):
+    """The sheet has a row for each number, in the labels' order; what cannot be written is written when it can be."""
+    sheet = plugin("sheet", "Sheet")
+    families = [
+        Family.gauge("hall_open", "Open.", {("gate", None): 1.0, ("gate", "north"): 0.0}, ("door", "side")),
+        Family("hall_stay_seconds", "histogram", "Stay.", (), {(): Histogram(((1.0, 1),), count=1, sum=0.5)}),
+    ]
+
+    async def gather(**_):
+        return Snapshot(families, timestamp=0.0)
+
+    path = tmp_path / "office" / "metrics.csv"
+    async with running(sheet, config={"path": path, "every": "10ms"}) as exporter:
+        exporter.context = Context(gather=gather, in_worker=exporter.context.in_worker)
+        await asyncio.sleep(0.05)
+        path.parent.mkdir()
+        for _ in range(6000):
+            if path.exists():
+                break
+            await asyncio.sleep(0.01)
+    assert path.read_text().splitlines() == ["hall_open,door=gate,1.0", "hall_open,door=gate side=north,0.0"]
+    check_plugin(sheet, config={"path": str(path)})
 
 
 async def test_the_trial(folder, tmp_path):

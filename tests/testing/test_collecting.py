@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from agentd.config import ConfigError
-from agentd.plugin import Collector, Config, Duration, Family, NoData, Secret
+from agentd.plugin import Collector, Config, Duration, Family, NoData, Secret, collector, gauge
 from agentd.testing import (
     FakeClock,
     Hang,
     LeftOut,
     Recorder,
     Symlink,
+    check_plugin,
     collect,
+    fuzz_collector,
     machine,
     run_collector,
     running,
@@ -152,6 +154,20 @@ def test_what_the_agent_would_leave_out_is_told():
 
     with pytest.raises(LeftOut, match=r"(?s)no-name.*\(family\).*text.*\(value\).*many.*\(max_series\)"):
         run_collector(Bad)
+
+
+@collector(gauge("gate_open", "Whether the gate is open."))
+def gate():
+    """The gate."""
+    return 1.0
+
+
+@pytest.mark.parametrize("run", [run_collector, fuzz_collector, check_plugin])
+def test_a_function_has_a_class_that_is_run(run):
+    """A decorated function is no class, which is said with what to write in its place; that is run as any other."""
+    with pytest.raises(TypeError, match=r"expected a class of Collector.* that of this function is gate\.plugin$"):
+        run(gate)
+    assert samples(run_collector(gate.plugin)) == {"gate_open": 1.0}
 
 
 def test_what_is_raised_is_raised():

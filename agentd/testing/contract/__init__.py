@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from agentd.config import ConfigError
-from agentd.plugin import Clock, Collector, Event, Exporter, Family, Host, Plugin, Sink
+from agentd.plugin import Clock, Event, Family, Host, Plugin, Sink
 from agentd.testing.contract.declaration import check_declaration
 from agentd.testing.contract.finding import RULES, Broken, Finding, Findings
 from agentd.testing.contract.life import Life
 from agentd.testing.hosts import Files, Root, machine
-from agentd.testing.instance import Given, options_of
+from agentd.testing.instance import Given, options_of, require_class
 from agentd.testing.recorder import records
 from agentd.testing.server import Reply, ScriptedServer
 from agentd.testing.within import DEADLINE, Hang, within
@@ -52,8 +52,7 @@ def check_plugin(
 
     Raises ``Broken``, an ``AssertionError``, with every finding and what to do about it.
     """
-    if not (isinstance(plugin, type) and issubclass(plugin, Collector | Exporter | Sink)):
-        raise TypeError(f"expected a class of Collector, Exporter or Sink; found {plugin!r}")
+    require_class(plugin)
     findings = Findings(waive or {})
     check_declaration(plugin, findings.add)
     handed = records(*events, clock=clock)
