@@ -382,6 +382,8 @@ def test_a_collector_that_blocks_for_ever_again_and_again(start_agent, watchdog,
         assert "held up the whole agent" in stuck["error"]
         rests = json.loads(agent.get("/api/v1/events?type=plugin.rests").text)["events"]
         assert {"plugin": "collectors.stuck", "until": stuck["paused_until"]} in [each["payload"] for each in rests]
+        for innocent in out - {"collectors.stuck"}:
+            assert agent.get(f"/api/v1/plugins/{innocent}/resume", method="POST").status == 200
         return stuck["paused_until"] - time.time()
 
     agent = start()

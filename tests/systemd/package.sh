@@ -43,7 +43,7 @@ bash -c 'source /usr/share/bash-completion/completions/agentd
   echo "${COMPREPLY[@]}"'
 
 # An administrator's work: the conffile edited, a sink beside it, a secret that root alone may read.
-sed --in-place 's/^#labels = {}$/labels = { site = "hall-3" }/' /etc/agentd/agentd.toml
+sed --in-place '0,/^#labels = {}$/s//labels = { site = "hall-3" }/' /etc/agentd/agentd.toml # the first: that of [agent]
 mkdir --parents /root/secrets
 install --mode=600 /dev/stdin /root/secrets/token <<<"a-token-of-32-characters-at-least"
 drop_in secret <<<"[Service]
