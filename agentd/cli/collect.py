@@ -19,12 +19,10 @@ from agentd.config import Origin, find, read
 from agentd.options import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agentd.config import Instance, Overrides, Settings
     from agentd.events.envelope import Event
-    from agentd.instances import Running
-    from agentd.plugin import Snapshot
     from agentd.registry import Registry
 
 
@@ -130,6 +128,8 @@ async def collect(
     from agentd.metrics.exposition import Renderer
 
     emitted: list[Event] = []
+    from agentd.cli.once import once
+
     snapshot, runnings = await once(settings, registry, wanted, deadline, emitted.append)
     sys.stdout.buffer.write(Renderer().render(snapshot.families))
     sys.stdout.buffer.flush()
@@ -156,38 +156,3 @@ def as_line(event: Event) -> str:
         return escaped(f"{event.type!r} is left out: {error}")
     event.timestamp = event.timestamp or time.time()
     return Lines().line(event)
-
-
-async def once(
-    settings: Settings,
-    registry: Registry,
-    wanted: Sequence[Instance],
-    deadline: float,
-    emit: Callable[[Event], None] = lambda _event: None,
-) -> tuple[Snapshot, list[Running]]:
-    """Return what collectors say that are started for this alone, and are stopped again; ``emit`` is given events."""
-    from agentd import instances
-    from agentd.host import Host
-    from agentd.metrics.gather import Gatherer
-    from agentd.metrics.workers import Workers
-    from agentd.plugin import Context
-
-    host, workers, gatherer = Host(settings.host), Workers(), Gatherer()
-    labels = settings.agent.labels
-    runnings = instances.build(
-        wanted,
-        registry,
-        lambda one: Context(name=one.key, host=host, labels=labels, in_worker=workers.run, emit=emit),
-    )
-    for running in runnings:
-        await instances.start(running)
-        slot = instances.slot_for(running, registry, workers)
-        if slot is not None:
-            slot.interval = None  # once means now
-    gatherer.take(running.slot for running in runnings if running.slot is not None)
-    snapshot = await gatherer.gather(deadline=deadline)
-    await gatherer.stop()
-    for running in runnings:
-        await instances.stop(running)
-    workers.close()
-    return snapshot, runnings

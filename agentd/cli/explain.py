@@ -116,7 +116,7 @@ def of_one(one: Declaration, name: str, here: Here) -> Iterator[str]:
 
 def of_files(one: Declaration, here: Here) -> tuple[list[str], Told | None]:
     """Return which files the collector reads, and what it says of the metric, by running it once."""
-    from agentd.cli.collect import once
+    from agentd.cli.once import once
     from agentd.cli.trace import folded, traced
 
     assert one.plugin is not None  # noqa: S101  # the caller has seen to it

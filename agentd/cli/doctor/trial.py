@@ -74,8 +74,7 @@ def asked(settings: Settings, registry: Registry, wanted: Sequence[Instance], us
 
 def as_user(settings: Settings, registry: Registry, wanted: Sequence[Instance], user: User) -> Trial:
     """Become a user, and try."""
-    from agentd import instances  # noqa: F401  # ``once`` needs it when this process may not read its file any more
-    from agentd.cli.collect import once
+    from agentd.cli.once import once  # with all that it needs: a user of fewer rights may not read those files
 
     logging.disable()
     try:
