@@ -1,6 +1,6 @@
 """Asking collectors a single time, without an agent.
 
-Commands import it when they need it: it brings half of the agent with it, which whoever asks for help need not wait for.
+Commands import it when they need it: it brings half of the agent with it, which who asks for help need not wait for.
 """
 
 from collections.abc import Callable, Sequence
