@@ -6,8 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from agentd.config import CollectorKeys, ExporterKeys, Instance
 from agentd.errors import described
@@ -16,10 +17,11 @@ from agentd.leaving import leave_behind
 from agentd.memory import Pressure
 from agentd.metrics.admission import Admission
 from agentd.metrics.frame import EMPTY, Frame
+from agentd.metrics.pushing import Pushing
 from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
 from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
-from agentd.plugin import Collector, Context, Plugin
+from agentd.plugin import Collector, Context, Exporter, Plugin
 from agentd.registry import PluginError, Registry
 from agentd.routes import Route
 from agentd.status import PluginStatus
@@ -46,6 +48,7 @@ class Running:
     instance: Instance
     plugin: Plugin[Any] | None = None
     slot: Slot | None = None
+    pushing: Pushing | None = None
     routes: list[Route] = field(default_factory=list)
     about: "About | None" = None
     error: str = ""
@@ -125,6 +128,19 @@ def slot_for(
     return running.slot
 
 
+def pushing_for(running: Running) -> Pushing | None:
+    """Return what has an exporter that is up carry out metrics at its interval, or None for anything else."""
+    plugin, keys = running.plugin, running.instance.keys
+    if not running.up or not isinstance(plugin, Exporter) or not isinstance(keys, ExporterKeys) or not plugin.exports():
+        return None
+    interval = plugin.interval if keys.interval is None else keys.interval
+    if not 0 < interval < inf:
+        running.fail("cannot be set up", f"its interval is {interval!r}: expected seconds")
+        return None
+    running.pushing = Pushing(plugin, interval)
+    return running.pushing
+
+
 def transform_of(registry: Registry) -> Transform | None:
     """Return what changes the families of collectors, where a plugin does."""
     return registry.transform if registry.implemented("agentd_families") else None
@@ -150,7 +166,10 @@ async def stop(running: Running, within: float | None = None) -> None:
 
     Waits for ``within`` seconds (``STOP_WITHIN`` where it is left out); one that takes longer goes on by itself.
     """
-    if running.plugin is None or (running.slot is not None and running.slot.running):
+    if running.pushing is not None:
+        await running.pushing.stop()
+    busy = running.slot or running.pushing
+    if running.plugin is None or (busy is not None and busy.running):
         return
     within = STOP_WITHIN if within is None else within
     if why := await _failure(running.plugin.stop, within, running.instance.key, alone=True):
@@ -201,7 +220,10 @@ def status_of(running: Running) -> PluginStatus:
         paused_until=running.paused_until,
         restarting=restarting(running.plugin),
     )
-    slot = running.slot
+    slot, pushing = running.slot, running.pushing
+    if running.up and pushing is not None:
+        last_run: Literal["failed", "ok", "never"] = "failed" if pushing.error else "ok" if pushing.last else "never"
+        return status(last_run=last_run, last_run_at=pushing.last, error=pushing.error)
     if slot is None or not running.up:
         return status(error=running.error)
     last = slot.last
@@ -220,12 +242,14 @@ def status_of(running: Running) -> PluginStatus:
 
 
 def tells(running: Running) -> bool:
-    """Say whether a plugin that is up has something to tell about itself."""
-    return running.up and running.plugin is not None and type(running.plugin).about is not Plugin.about
+    """Say whether there is something to tell about a plugin that is up, beside what it collects."""
+    if not running.up or running.plugin is None:
+        return False
+    return running.pushing is not None or type(running.plugin).about is not Plugin.about
 
 
 class About:
-    """What a plugin tells about itself, as safe to show as what collectors return."""
+    """What is told about a plugin, mostly by itself, as safe to show as what collectors return."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
@@ -237,7 +261,9 @@ class About:
         if self._running.plugin is None:
             return EMPTY
         try:
-            frame, rejections = self._admission.admit(self._running.plugin.about())
+            pushing = self._running.pushing
+            own = pushing.about() if pushing is not None else ()
+            frame, rejections = self._admission.admit(chain(own, self._running.plugin.about()))
         except ENDS as error:  # a plugin's failure is its own
             self._say("failed", "", described(error))
             return EMPTY

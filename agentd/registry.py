@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import msgspec
 import pluggy
 
+import agentd_plugins
 from agentd import discovery, hookspecs
 from agentd.config import KEYS
 from agentd.config.settings import Kind
@@ -99,15 +100,11 @@ class Registry:
 
     def defaults(self, kind: str) -> Sequence[str]:
         """Return the plugins that run without being configured: bundled ones, and collectors in plugin folders."""
-        from agentd_plugins import defaults
-
-        return (*defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
+        return (*agentd_plugins.defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
 
     def paths(self) -> Mapping[str, str]:
         """Return the paths that bundled plugins answer, whether they run or not, and the section that adds each."""
-        from agentd_plugins import PATHS
-
-        return PATHS
+        return agentd_plugins.PATHS
 
     def origin(self, kind: str, name: str) -> str:
         """Return where a plugin comes from, in words."""
@@ -169,6 +166,13 @@ class Registry:
             return self.plugin_class(kind, name).config_type
         except PluginError:
             return None
+
+    def exports(self, name: str) -> bool:
+        """Say whether an exporter carries metrics out by itself; also where it cannot be loaded, and nobody knows."""
+        try:
+            return cast(type[Exporter[Any]], self.plugin_class("exporters", name)).exports()
+        except PluginError:
+            return True
 
     def metrics(self, kind: str, name: str) -> Collection[str]:
         """Return the names of the metrics that a plugin's class declares; none where it cannot be loaded."""

@@ -185,6 +185,7 @@ class Roster:
             self._place(running, registry)
         await asyncio.gather(*(instances.start(each) for each in runnings if each.instance.kind == "exporters"))
         for running in runnings:
+            instances.pushing_for(running)
             if instances.tells(running):
                 running.about = About(running)
 
@@ -219,6 +220,9 @@ class Roster:
     def _put(self) -> None:
         self._gatherer.take(running.slot for running in self.runnings if running.slot is not None)
         self._show(self.runnings)
+        for running in self.runnings:
+            if running.pushing is not None:
+                running.pushing.begin()
 
     def _deliver(self, runnings: Iterable[Running]) -> None:
         self._flow.deliver(

@@ -24,7 +24,7 @@ FLOORS = (
     ("agentd.store", "agentd.events.wanted", "agentd.events.bounded"),
     ("agentd.hookspecs", "agentd.config", "agentd.discovery", "agentd.metrics.outlet"),
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),
-    ("agentd.metrics.slot",),
+    ("agentd.metrics.slot", "agentd.metrics.pushing"),
     ("agentd.metrics.spending", "agentd.metrics.undeclared"),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
     ("agentd.context",),

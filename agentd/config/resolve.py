@@ -34,6 +34,8 @@ KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys | SinkKeys]] = {
 }
 NAMES = (*SECTIONS, *KEYS)
 
+NO_INTERVAL = "it answers whoever asks, whenever that is, and exports nothing by itself: leave the interval out"
+
 NO_PROCESS = (
     "an exporter runs in the agent: it needs all metrics at once, and most answer on the agent's web server; a program "
     "of its own can read them from there"
@@ -59,6 +61,11 @@ class Catalog(Protocol):
         """Load a plugin and return the class of its options; None where it cannot be loaded.
 
         Asked for enabled plugins only. That one is broken is no error of the configuration.
+        """
+
+    def exports(self, plugin: str) -> bool:
+        """Load an exporter, and say whether it carries metrics out by itself, at an interval; also where it cannot be
+        loaded.
         """
 
     def metrics(self, kind: str, plugin: str) -> Collection[str]:
@@ -213,6 +220,7 @@ class _Kind:
         if lacking:  # a file that somebody put into a plugin folder must not keep the agent from starting
             self.disabled[f"{self._kind}.{name}"] = f"needs {', '.join(lacking)} in [{self._kind}.{name}]"
             return None
+        self._check_interval(keys, plugin, path)
         options = {key: value for key, value in section.items() if key not in reserved}
         config = None
         if type_ is not None:
@@ -220,6 +228,10 @@ class _Kind:
             if config is None:
                 return None
         return None if keys is None else Instance(self._kind, name, plugin, keys, config, reason)
+
+    def _check_interval(self, keys: object, plugin: str, path: tuple[str, ...]) -> None:
+        if isinstance(keys, ExporterKeys) and keys.interval is not None and not self._catalog.exports(plugin):
+            self._reject((*path, "interval"), NO_INTERVAL)
 
     def _origin(self, *path: str) -> str:
         return str(self._document.origin((self._kind, *path)))

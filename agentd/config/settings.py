@@ -88,9 +88,16 @@ class ExporterKeys(Config, frozen=True):
     """The plugin that this section configures; left out, it is the one of the section's name."""
     enabled: bool = True
     """Whether it runs."""
+    interval: Duration | None = None
+    """Time between two exports of one that carries metrics out by itself; left out, the exporter's own choice, mostly
+    ``15s``."""
     rules: list[Rule] = []
     """Rules that keep, drop or rename metrics, applied in this order, such as
     ``{ action = "drop", name = "node_arp_.*" }``."""
+
+    def __post_init__(self) -> None:
+        if self.interval is not None and not 1 <= self.interval < float("inf"):
+            raise ValueError(f"interval must be at least 1s; found {self.interval}")
 
 
 class JournalSettings(Config, frozen=True):

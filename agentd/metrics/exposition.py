@@ -20,7 +20,7 @@ try:
 except ImportError:  # there are no wheels for this machine
     import gzip as _gzip  # type: ignore[no-redef]
 
-from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary
+from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, spelled
 from agentd.metrics.frame import Frame, Layout
 from agentd.metrics.recent import Recent
 
@@ -236,7 +236,7 @@ class _Entry:
         pairs = [f'{name}="{_escaped(text)}"' for name, text in zip(names, labels, strict=True) if text is not None]
         pairs += self._extra
         if bound is not None:
-            pairs.append(f'{_BOUND[kind]}="{_bound(bound)}"')
+            pairs.append(f'{_BOUND[kind]}="{spelled(bound)}"')
         braces = f"{{{','.join(pairs)}}}" if pairs else ""
         return f"\n{self._name}{suffix}{braces} ".encode("utf-8", "replace")
 
@@ -293,17 +293,6 @@ def _numbers(value: Histogram | Summary, keys: list[_Flat]) -> list[float] | Non
     if [key.bound for key in keys[:-2]] != bounds:
         return None
     return [*numbers, value.sum, value.count]
-
-
-def _bound(number: float) -> str:
-    """Return a bound as prometheus_client writes it, which goes over to exponents sooner than Python."""
-    if number in (inf, -inf):
-        return "+Inf" if number > 0 else "-Inf"
-    text = repr(number)
-    whole, point, rest = text.partition(".")
-    if number <= 0 or len(whole) < 7 or not point or "e" in text:
-        return text
-    return f"{whole[0]}.{whole[1:]}{rest}".rstrip("0.") + f"e+{len(whole) - 1:02d}"
 
 
 def _escaped(value: str) -> str:

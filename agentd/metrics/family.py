@@ -4,8 +4,9 @@ The words are those of the Prometheus exposition formats: a *family* has a name,
 *sample* has label values and a value; a *series* is one sample over time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -137,6 +138,16 @@ def unknown(name: str, help: str, labels: tuple[str, ...] = (), *, unit: str = "
     return Metric(name, "unknown", help, labels, unit)
 
 
+class Sample(NamedTuple):
+    """One line of an exposition."""
+
+    name: str
+    """The family's name; of histograms and summaries with ``_bucket``, ``_sum`` or ``_count`` behind it."""
+    labels: dict[str, str]
+    """``le`` and ``quantile`` included."""
+    value: float
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What all collectors had to say at one moment: families with distinct names, valid and free of double series."""
 
@@ -148,3 +159,38 @@ class Snapshot(msgspec.Struct, frozen=True):
     def series(self) -> int:
         """How many samples there are; a histogram or summary counts as one."""
         return sum(len(family.samples) for family in self.families)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every sample as a plain number, histograms and summaries one by one: what most formats can hold."""
+        for family in self.families:
+            for key, value in family.samples.items():
+                labels = {name: text for name, text in zip(family.label_names, key, strict=True) if text is not None}
+                for suffix, bound, number in _plain(value):
+                    yield Sample(family.name + suffix, labels | bound, number)
+
+
+def _plain(value: Value) -> Iterator[tuple[str, dict[str, str], float]]:
+    if isinstance(value, int | float):
+        yield "", {}, float(value)
+        return
+    if isinstance(value, Histogram):
+        for bound, count in value.buckets:
+            yield "_bucket", {"le": spelled(bound)}, count
+        if not value.buckets or value.buckets[-1][0] != inf:
+            yield "_bucket", {"le": spelled(inf)}, value.count
+    else:
+        for quantile, number in value.quantiles:
+            yield "", {"quantile": spelled(quantile)}, number
+    yield "_sum", {}, value.sum
+    yield "_count", {}, value.count
+
+
+def spelled(bound: float) -> str:
+    """Return a bound as prometheus_client writes it, which goes over to exponents sooner than Python."""
+    if bound in (inf, -inf):
+        return "+Inf" if bound > 0 else "-Inf"
+    text = repr(bound)
+    whole, point, rest = text.partition(".")
+    if bound <= 0 or len(whole) < 7 or not point or "e" in text:
+        return text
+    return f"{whole[0]}.{whole[1:]}{rest}".rstrip("0.") + f"e+{len(whole) - 1:02d}"

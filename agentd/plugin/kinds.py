@@ -51,7 +51,24 @@ class Collector(Plugin[C]):
 
 
 class Exporter(Plugin[C]):
-    """Carries metrics out of the agent: by routes that it answers, or by a task of its own begun in ``start``."""
+    """Carries metrics out of the agent: by ``export``, at an interval, or by routes that it answers."""
+
+    interval: ClassVar[float] = 15.0
+    """Seconds between two calls of ``export``. The configuration may override it."""
+
+    def export(self, snapshot: Snapshot) -> Awaitable[None] | None:
+        """Carry out what all collectors say now, after this exporter's ``rules``.
+
+        May be ``async``; one that is not is called in a worker thread, so that it may wait for a disk or a network. The
+        first call comes when all plugins have started, the next at the interval, never two at once. Whatever is raised
+        is logged and counted, and the next call comes as if nothing had been.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no export()")
+
+    @classmethod
+    def exports(cls) -> bool:
+        """Say whether there is an ``export`` to call."""
+        return cls.export is not Exporter.export
 
     async def gather(self, **keywords: Any) -> Snapshot:
         """Ask every collector now and return what they say, after this exporter's ``rules``.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentd.testing.collecting import LeftOut, collect, run_collector
     from agentd.testing.contract import RULES, Broken, Finding, check_plugin
     from agentd.testing.expected import assert_metrics, exposition, samples
+    from agentd.testing.exporting import run_exporter
     from agentd.testing.fuzz import Fuzzed, fuzz_collector
     from agentd.testing.golden import Golden
     from agentd.testing.hosts import Symlink, machine
@@ -54,6 +55,7 @@ __all__ = [
     "numbers",
     "records",
     "run_collector",
+    "run_exporter",
     "run_sink",
     "running",
     "samples",
@@ -65,6 +67,7 @@ _MODULES = {
     "clock": ("FakeClock",),
     "collecting": ("LeftOut", "collect", "run_collector"),
     "contract": ("RULES", "Broken", "Finding", "check_plugin"),
+    "exporting": ("run_exporter",),
     "expected": ("assert_metrics", "exposition", "samples"),
     "fuzz": ("Fuzzed", "fuzz_collector"),
     "golden": ("Golden",),

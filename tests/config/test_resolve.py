@@ -10,6 +10,7 @@ import tomli
 
 from agentd.config import CollectorKeys, ConfigError, Document, ExporterKeys, Origin, read, resolve
 from agentd.config.describe import show
+from agentd.config.resolve import NO_INTERVAL
 from agentd.metrics.rules import Rule
 from agentd.options import Config, Duration, Regex, Secret, Url
 
@@ -29,7 +30,7 @@ class Http(Config):
 
 class Push(Config):
     path: str = "/x"
-    interval: Duration = Duration(15)
+    wait: Duration = Duration(15)
 
 
 class Plugins:
@@ -54,6 +55,9 @@ class Plugins:
     def config_type(self, kind, plugin):
         self.asked.append(plugin)
         return self.TYPES[kind][plugin]
+
+    def exports(self, plugin):
+        return plugin == "push"
 
 
 @pytest.fixture
@@ -164,7 +168,7 @@ url = "http://b/"
 
 
 def test_keys_of_the_core_and_options_of_the_plugin(resolved):
-    """Reserved keys go to the core, the rest to the plugin; an exporter's interval is its own."""
+    """Reserved keys go to the core, the rest to the plugin; an exporter's interval is such a key."""
     settings = resolved(
         """\
 [collectors.filesystem]
@@ -183,8 +187,8 @@ rules = [{ action = "drop", name = "go_.*" }]
         interval=Duration(60), timeout=Duration(2), isolation="thread", max_series=5
     )
     assert filesystem.config == Filesystem(mount_timeout=Duration(1))
-    assert push.keys == ExporterKeys(rules=[Rule(action="drop", name="go_.*")])
-    assert push.config == Push(interval=Duration(2))
+    assert push.keys == ExporterKeys(interval=Duration(2), rules=[Rule(action="drop", name="go_.*")])
+    assert push.config == Push()
 
 
 def test_what_runs_by_default_does_so_by_default_however_it_is_configured(resolved):
@@ -331,10 +335,15 @@ def test_eleven_mistakes_in_one_file_are_eleven_lines(problems):
                 "and most answer on the agent's web server; a program of its own can read them from there"
             ),
         ),
+        ("[exporters.push]\ninterval = '900ms'", "1: exporters.push: interval must be at least 1s; found 900ms"),
+        (
+            "[exporters.prometheus]\ninterval = '5s'",
+            f"2: exporters.prometheus.interval: {NO_INTERVAL}",
+        ),
         ("[collectors.cpu]\n\ninterval = '0s'", "1: collectors.cpu: interval must be longer than 0s"),
         (
             "[exporters.push]\ntimeout = '1s'",
-            "2: exporters.push.timeout: no such option; there are: enabled, interval, path, plugin, rules",
+            "2: exporters.push.timeout: no such option; there are: enabled, interval, path, plugin, rules, wait",
         ),
         (
             "[collectors.broken]\nmax_series = 'a'",

@@ -11,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from agentd.plugin import Context, Family, Histogram, NotDurable, Reject, Retry, Snapshot
-from agentd.testing import Recorder, assert_metrics, check_plugin, collect, records, run_collector, running, samples
+from agentd.plugin import Family, Histogram, NotDurable, Reject, Retry
+from agentd.testing import (
+    Recorder,
+    assert_metrics,
+    check_plugin,
+    collect,
+    records,
+    run_collector,
+    run_exporter,
+    running,
+    samples,
+)
 from agentd.testing.server import Reply, ScriptedServer
 
 ROOT = Path(__file__).parents[2]
@@ -285,27 +295,26 @@ async def test_a_sink(plugin, answers, expected, heard):
     assert (found, len(speaker.heard)) == (expected, heard)
 
 
-async def test_an_exporter(plugin, tmp_path):
-    """The sheet has a row for each number, in the labels' order; what cannot be written is written when it can be."""
+def test_an_exporter(plugin, tmp_path):
+    """The sheet has a row for each plain number, with its labels; what cannot be written is an error."""
     sheet = plugin("sheet", "Sheet")
     families = [
         Family.gauge("hall_open", "Open.", {("gate", None): 1.0, ("gate", "north"): 0.0}, ("door", "side")),
         Family("hall_stay_seconds", "histogram", "Stay.", (), {(): Histogram(((1.0, 1),), count=1, sum=0.5)}),
     ]
-
-    async def gather(**_):
-        return Snapshot(families, timestamp=0.0)
-
     path = tmp_path / "office" / "metrics.csv"
-    async with running(sheet, config={"path": path, "every": "10ms"}) as exporter:
-        exporter.context = Context(gather=gather, in_worker=exporter.context.in_worker)
-        await asyncio.sleep(0.05)
-        path.parent.mkdir()
-        for _ in range(6000):
-            if path.exists():
-                break
-            await asyncio.sleep(0.01)
-    assert path.read_text().splitlines() == ["hall_open,door=gate,1.0", "hall_open,door=gate side=north,0.0"]
+    with pytest.raises(FileNotFoundError):
+        run_exporter(sheet, families, config={"path": path})
+    path.parent.mkdir()
+    run_exporter(sheet, families, config={"path": path})
+    assert path.read_text().splitlines() == [
+        "hall_open,door=gate,1.0",
+        "hall_open,door=gate side=north,0.0",
+        "hall_stay_seconds_bucket,le=1.0,1",
+        "hall_stay_seconds_bucket,le=+Inf,1",
+        "hall_stay_seconds_sum,,0.5",
+        "hall_stay_seconds_count,,1",
+    ]
     check_plugin(sheet, config={"path": str(path)})
 
 

@@ -21,7 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from agentd.metrics import exposition
 from agentd.metrics.exposition import Renderer, compress
-from agentd.metrics.family import Family, Histogram, Summary
+from agentd.metrics.family import Family, Histogram, Snapshot, Summary, spelled
 from agentd.metrics.frame import Frame, Layout
 
 PARSERS = {"text": parse_text, "openmetrics": parse_openmetrics}
@@ -126,6 +126,17 @@ def by_prometheus_client(snapshot, format):
 def test_the_output_says_what_prometheus_clients_says(format, snapshot):
     """Names, kinds, help, labels and values, bit for bit, are those that prometheus_client writes."""
     assert parsed(Renderer(format).render(snapshot), format) == parsed(by_prometheus_client(snapshot, format), format)
+
+
+@settings(max_examples=200, deadline=None)
+@given(snapshot=SNAPSHOTS)
+def test_samples_of_a_snapshot_are_those_of_the_output(snapshot):
+    """Whoever asks for plain samples gets the names, labels and values, bit for bit, that prometheus_client has."""
+    told = [(each.name, each.labels, bits(each.value)) for each in Snapshot(snapshot, 0.0).samples()]
+    expected = [
+        (each.name, each.labels, bits(each.value)) for family in snapshot for each in as_client_metric(family).samples
+    ]
+    assert told == expected
 
 
 @pytest.mark.parametrize("format", ["text", "openmetrics"])
@@ -309,4 +320,4 @@ def test_compressed_bodies_are_gzip():
 @given(st.floats(allow_nan=False) | st.floats(1, 1e18) | st.integers(0, 10**18).map(float))
 def test_bounds_are_written_as_prometheus_client_writes_them(bound):
     """The text of a bound is a label, so it has to be the very text that other clients show."""
-    assert exposition._bound(bound) == floatToGoString(bound)
+    assert spelled(bound) == floatToGoString(bound)

@@ -669,6 +669,40 @@ def test_exporters_have_something_to_carry():
     check_plugin(Carries)
 
 
+def test_exports_are_tried():
+    """An export is made as the agent makes it, in a worker or on the loop, and one that raises is found."""
+    seen = []
+
+    class Thread(Exporter[Config]):
+        """Carries metrics out from a thread."""
+
+        name = "thread"
+
+        def export(self, snapshot):
+            time.sleep(0.001)  # where it may
+            seen.extend(sample.name for sample in snapshot.samples())
+
+    class Loop(Thread):
+        """The same on the event loop."""
+
+        async def export(self, snapshot):
+            seen.append(await self.render(snapshot))
+
+    class Broken(Thread):
+        """Cannot carry anything out."""
+
+        interval = -1
+
+        def export(self, snapshot):
+            raise OSError("no way")
+
+    check_plugin(Thread)
+    check_plugin(Loop)
+    assert seen[0] == "agentd_testing"
+    assert seen[-1].endswith(b"\nagentd_testing 1.0\n")
+    assert sorted(set(findings(Broken))) == [("attribute", "interval"), ("export", "")]
+
+
 def test_each_rule_is_tried_here():
     """Every rule has a test in this module that names it."""
     source = Path(__file__).read_text()

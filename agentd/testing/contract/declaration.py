@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any, get_args
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from agentd.config import KEYS
 from agentd.config.describe import options
 from agentd.options import decode
-from agentd.plugin import Collector, Config, Plugin, Sink
+from agentd.plugin import Collector, Config, Exporter, Plugin, Sink
 from agentd.testing.contract.metrics import declarations, lint
 from agentd.testing.instance import kind_of
 
@@ -29,6 +30,8 @@ def check_declaration(plugin: type[Plugin[Any]], add: Add) -> None:
     _check_methods(plugin, add)
     if issubclass(plugin, Collector):
         _check_collector(plugin, add)
+    if issubclass(plugin, Exporter) and not (isinstance(plugin.interval, int | float) and 0 < plugin.interval < inf):
+        add("attribute", "interval", f"interval is {plugin.interval!r}: expected seconds")
     _check_options(plugin, add)
     for metric in declarations(plugin):
         for rule, what in lint(metric.name, metric.kind, metric.help, metric.labels):
@@ -49,7 +52,7 @@ def _check_collector(plugin: type[Collector[Any]], add: Add) -> None:
     if not isinstance(blocking, bool | property):
         add("attribute", "blocking", f"blocking is {blocking!r}: expected True or False")
     interval: Any = plugin.interval
-    if interval is not None and not (isinstance(interval, int | float) and 0 < interval < float("inf")):
+    if interval is not None and not (isinstance(interval, int | float) and 0 < interval < inf):
         add("attribute", "interval", f"interval is {interval!r}: expected seconds, or None for each scrape")
     most: Any = plugin.max_series
     if not isinstance(most, property) and not (type(most) is int and most > 0):

@@ -25,6 +25,7 @@ RULES: Mapping[str, str] = {
     "families": "see what agentd.plugin.Family says may be in a family",
     "series": "tell less, or say in the class what it may be: max_series = 50_000",
     "collect": "raise NoData where this machine lacks the thing; all else counts as a failure",
+    "export": "give check_plugin what it needs (config=), or mend it: each failure costs what that snapshot had",
     "construct": "do nothing in __init__ that can fail, and call the base class's: start() is for what may fail",
     "start": "give check_plugin what it needs to start (config=, proc=, sys=, files=, replies=), or mend it",
     "start-twice": "let a second start() do nothing, or begin anew after closing what the first has opened",

@@ -9,13 +9,13 @@ from typing import Any
 from agentd.errors import described
 from agentd.instances import ABOUT_SERIES, COLLECTOR_TIMEOUT, START_WITHIN, STOP_WITHIN
 from agentd.metrics.admission import Admission
-from agentd.metrics.exposition import Renderer
 from agentd.metrics.spending import LONG, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import (
     Clock,
     Collector,
     Config,
+    Exporter,
     Family,
     Host,
     HostPaths,
@@ -30,6 +30,7 @@ from agentd.testing.contract.finding import Findings
 from agentd.testing.contract.leftovers import Stock
 from agentd.testing.contract.metrics import declarations, lint, undeclared
 from agentd.testing.contract.watch import Watch
+from agentd.testing.exporting import EXAMPLE, export, rendered
 from agentd.testing.instance import build
 
 LIVES = 3
@@ -43,6 +44,10 @@ BEYOND = 5.0
 
 SENT_WITHIN = 30.0
 """Seconds that a batch may take: the agent's default."""
+
+
+EXPORTED_WITHIN = Exporter.interval
+"""Seconds that an export may take before it delays the next."""
 
 
 class GivenUp(Exception):
@@ -132,11 +137,8 @@ class Life:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it raises is what is looked for
             self._add("construct", "", f"making an instance raises {described(error)}")
             return None
-        plugin.context.gather, plugin.context.render = self._gathered, _rendered
+        plugin.context.gather, plugin.context.render = _gathered, rendered
         return plugin
-
-    async def _gathered(self, **_: object) -> Snapshot:
-        return Snapshot([Family.gauge("agentd_testing", "Something to carry out.", 1.0)], time.time())
 
     async def _asked(self, plugin: Plugin[Any]) -> bool:
         """Ask for all that it has; return whether it did not hang."""
@@ -145,6 +147,11 @@ class Life:
             admission = Admission(plugin.max_series)
             for _ in range(COLLECTIONS):
                 goes_on = goes_on and await self._collected(plugin, admission)
+        if isinstance(plugin, Exporter) and plugin.exports():
+            error = await self._ask("export", lambda: export(plugin, _snapshot()), EXPORTED_WITHIN)
+            if error is not None:
+                self._raised("export", "export()", error)
+            goes_on = not isinstance(error, GivenUp)
         if isinstance(plugin, Sink) and self._events:
             error = await self._ask("send", lambda: plugin.send(self._events), SENT_WITHIN)
             goes_on = not isinstance(error, GivenUp)
@@ -283,8 +290,12 @@ class Life:
             self._add("loop-call", phase, f"{phase}() {what}, on the event loop, at {place}")
 
 
-async def _rendered(snapshot: Snapshot, **_: object) -> bytes:
-    return Renderer().render(list(snapshot.families))
+def _snapshot() -> Snapshot:
+    return Snapshot(EXAMPLE, time.time())
+
+
+async def _gathered(**_: object) -> Snapshot:
+    return _snapshot()
 
 
 async def _no_worker(*_: object) -> Any:

@@ -1,6 +1,5 @@
 """The textfile exporter: a file that is whole at any moment."""
 
-import asyncio
 import os
 import stat
 import threading
@@ -32,25 +31,20 @@ def exporter(path, *, gathered=None, labels=None):
     return Textfile(TextfileConfig(path=str(path)), context)
 
 
-def told(plugin):
-    """Return what an exporter tells about itself."""
-    return {family.name: family.samples[("exporters.textfile",)] for family in plugin.about()}
+async def exported(plugin):
+    """Have an exporter carry out a snapshot."""
+    await plugin.export(await plugin.gather())
 
 
 async def test_whole_snapshot_is_written(tmp_path):
-    """The file holds the snapshot in the text format, readable by everybody, and that it was written is counted."""
+    """The file holds the snapshot in the text format, readable by everybody."""
     plugin = exporter(tmp_path / "agentd.prom")
-    await plugin._once()
+    await exported(plugin)
     text = (tmp_path / "agentd.prom").read_text()
     heading, text = text.split("\n", 1)
     assert heading.startswith(f"# Written by agentd, process {os.getpid()};")
     assert text == '# HELP told Told.\n# TYPE told gauge\ntold{which="a"} 1.0\ntold{which="b"} 2.0\n'
     assert stat.S_IMODE((tmp_path / "agentd.prom").stat().st_mode) == 0o644
-    assert told(plugin) == {
-        "agentd_exporter_writes_total": 1.0,
-        "agentd_exporter_write_errors_total": 0.0,
-        "agentd_exporter_last_write_timestamp_seconds": 1700000000.5,
-    }
     assert os.listdir(tmp_path) == ["agentd.prom"]
 
 
@@ -60,7 +54,7 @@ async def test_labels_of_the_agent_are_on_every_sample(tmp_path):
     def gathered():
         return [Family.gauge("plain", "Plain.", 1.0), Family.gauge("own", "Own.", {"here": 1.0}, ("site",))]
 
-    await exporter(tmp_path / "agentd.prom", gathered=gathered, labels=LABELS)._once()
+    await exported(exporter(tmp_path / "agentd.prom", gathered=gathered, labels=LABELS))
     families = text_string_to_metric_families((tmp_path / "agentd.prom").read_text())
     samples = {sample.name: sample.labels for family in families for sample in family.samples}
     assert samples == {"plain": LABELS, "own": {**LABELS, "site": "here"}}
@@ -68,7 +62,7 @@ async def test_labels_of_the_agent_are_on_every_sample(tmp_path):
 
 async def test_textfile_collector_reads_it_back(tmp_path, monkeypatch):
     """What one agent writes, the textfile collector of another one reads: the same names, labels and values."""
-    await exporter(tmp_path / "agentd.prom", labels=LABELS)._once()
+    await exported(exporter(tmp_path / "agentd.prom", labels=LABELS))
     monkeypatch.setattr(os, "getpid", lambda: 1)
     families = {family.name: family for family in Collector(CollectorConfig(directory=[str(tmp_path)])).collect()}
     assert families["node_textfile_scrape_error"].samples == {(): 0.0}
@@ -80,7 +74,7 @@ async def test_textfile_collector_reads_it_back(tmp_path, monkeypatch):
 
 async def test_an_agent_does_not_read_what_it_wrote(tmp_path, caplog):
     """A collector that reads the folder into which its own agent writes leaves that file alone, and says so."""
-    await exporter(tmp_path / "agentd.prom")._once()
+    await exported(exporter(tmp_path / "agentd.prom"))
     families = {family.name: family for family in Collector(CollectorConfig(directory=[str(tmp_path)])).collect()}
     assert "told" not in families
     assert families["node_textfile_scrape_error"].samples == {(): 1.0}
@@ -124,80 +118,28 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["agentd.prom"]
 
 
-async def test_folder_that_is_not_there(tmp_path, caplog):
-    """A folder that cannot be written to is named once and counted each time; when it is there it goes on."""
-    caplog.set_level("INFO")
+async def test_folder_that_is_not_there(tmp_path):
+    """A folder that cannot be written to is named in the error; when it is there it goes on."""
     plugin = exporter(tmp_path / "later" / "agentd.prom")
-    for _ in range(3):
-        await plugin._once()
-    assert told(plugin) == {"agentd_exporter_writes_total": 0.0, "agentd_exporter_write_errors_total": 3.0}
-    [record] = caplog.records
-    assert record.getMessage() == f"cannot write {tmp_path}/later/agentd.prom: No such file or directory"
+    with pytest.raises(OSError, match=f"No such file or directory: '{tmp_path}/later/agentd.prom'"):
+        await exported(plugin)
     (tmp_path / "later").mkdir()
-    await plugin._once()
-    await plugin._once()
-    assert told(plugin)["agentd_exporter_writes_total"] == 2.0
-    assert [record.getMessage() for record in caplog.records[1:]] == [f"writes {tmp_path}/later/agentd.prom again"]
-    (tmp_path / "later" / "agentd.prom").unlink()
-    (tmp_path / "later").rmdir()
-    await plugin._once()
-    assert len(caplog.records) == 3, "a new failure is told again"
+    await exported(plugin)
+    assert (tmp_path / "later" / "agentd.prom").exists()
 
 
-async def test_folder_in_the_file_s_place(tmp_path, caplog):
+async def test_folder_in_the_file_s_place(tmp_path):
     """A path that is a folder is an error like any other, and nothing lies about."""
     (tmp_path / "agentd.prom").mkdir()
-    plugin = exporter(tmp_path / "agentd.prom")
-    await plugin._once()
-    assert told(plugin)["agentd_exporter_write_errors_total"] == 1.0
-    assert "cannot write" in caplog.text
+    with pytest.raises(IsADirectoryError):
+        await exported(exporter(tmp_path / "agentd.prom"))
     assert os.listdir(tmp_path) == ["agentd.prom"]
 
 
-async def test_gathering_that_fails_does_not_end_it(tmp_path, caplog):
-    """What else goes wrong is told and counted too, and the next write is made."""
-    broken = [True]
-
-    def gathered():
-        if broken:
-            raise RuntimeError("no snapshot today")
-        return [Family.gauge("told", "Told.", 1.0)]
-
-    plugin = exporter(tmp_path / "agentd.prom", gathered=gathered)
-    await plugin._once()
-    assert told(plugin)["agentd_exporter_write_errors_total"] == 1.0
-    assert "no snapshot today" in caplog.text
-    broken.clear()
-    await plugin._once()
-    assert (tmp_path / "agentd.prom").exists()
-
-
-async def test_it_writes_at_its_interval_until_it_is_stopped(tmp_path, monkeypatch):
-    """Once started it writes again and again; stopped, it leaves the file as it is. Both may be done twice."""
-    path = tmp_path / "agentd.prom"
-    plugin = exporter(path)
-    slept = asyncio.Queue()
-    monkeypatch.setattr("agentd_plugins.exporters.textfile.asyncio.sleep", slept.put)
-    await plugin.start()
-    await plugin.start()
-    assert [await slept.get() for _ in range(3)] == [15.0] * 3
-    assert told(plugin)["agentd_exporter_writes_total"] >= 3
-    await plugin.stop()
-    await plugin.stop()
-    assert path.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"path": "/tmp/metrics.txt"}, r'must end in "\.prom"'),
-        ({"path": "/tmp/a.prom", "interval": 0.5}, "interval must be at least 1s"),
-    ],
-)
-def test_options_that_make_no_sense(options, message):
-    """Options that nobody can want are refused with what would be right."""
-    with pytest.raises(ValueError, match=message):
-        TextfileConfig(**options)
+def test_path_that_nobody_would_read():
+    """A name that no textfile collector reads is refused with what would be right."""
+    with pytest.raises(ValueError, match=r'must end in "\.prom"'):
+        TextfileConfig(path="/tmp/metrics.txt")
 
 
 def test_running_agent_writes_its_metrics(start_agent, tmp_path):
@@ -208,11 +150,11 @@ def test_running_agent_writes_its_metrics(start_agent, tmp_path):
     writer = start_agent(
         f"labels = {{ site = 'hall-3' }}\n[exporters.textfile]\npath = '{path}'\ninterval = '1s'\nrules = {rules}"
     )
-    writer.until(lambda: path.exists() and "agentd_exporter_writes_total" in path.read_text())
+    writer.until(lambda: path.exists() and "agentd_exporter_exports_total" in path.read_text())
     samples = [s for family in text_string_to_metric_families(path.read_text()) for s in family.samples]
     assert {sample.labels.get("site") for sample in samples} == {"hall-3"}
     assert {sample.name.partition("_")[0] for sample in samples} == {"node", "agentd"}
-    assert writer.get("/metrics").value("agentd_exporter_writes_total", plugin="exporters.textfile") >= 1
+    assert writer.get("/metrics").value("agentd_exporter_exports_total", plugin="exporters.textfile") >= 1
     # The other agent has no such collectors of its own: series that are the same would be double.
     off = "['loadavg', 'uname']"
     reader = start_agent(f"[collectors]\ndisable = {off}\n[collectors.textfile]\ndirectory = ['{path.parent}']")
