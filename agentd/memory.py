@@ -36,6 +36,9 @@ UNIT = 0.9
 """Part of the unit's MemoryHigh= that is the limit where none is configured: beyond that the kernel slows it down."""
 
 
+_ARENA_MAX = -8
+"""Number of that option in malloc.h of glibc."""
+
 BLOCK = 64
 """Bytes of a block of Python's own memory, rather a little less than they have on average."""
 
@@ -221,3 +224,15 @@ def trim() -> None:
         import ctypes
 
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def one_heap() -> None:
+    """Have all threads share one heap, where the C library can do that: mallopt(3), M_ARENA_MAX.
+
+    It would give each of the first threads one of its own, and what is free in one is of no use to the others, so that
+    memory grew for hours. Python's threads take turns anyway.
+    """
+    with contextlib.suppress(ImportError, OSError, AttributeError, MemoryError):
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agentd.memory import trim
+
 LONGEST = 0.003
 """Seconds that a collection may take before what it kept is set aside."""
 
@@ -42,6 +44,7 @@ class Pauses:
 
     def renew(self) -> None:
         """Have what was set aside looked at once, a little later: after a reload, plugins that are gone are among it.
+        What is free then is given back to the kernel.
 
         That is a pause itself, so however often one reloads it is made once a minute at most.
         """
@@ -53,6 +56,7 @@ class Pauses:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        trim()
 
     def end(self) -> None:
         """Watch no longer."""

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import platform
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -216,3 +218,28 @@ def test_memory_of_this_process_is_measured_and_given_back():
     assert memory.resident_bytes() < full - 50 * MIB
     assert memory.resident_bytes() % os.sysconf("SC_PAGESIZE") == 0
     assert sys.getallocatedblocks() > 10_000
+
+
+@pytest.mark.parametrize(("begin", "heaps"), [("", 5), ("memory.one_heap()", 1)])
+def test_threads_share_one_heap(begin, heaps):
+    """After ``one_heap`` memory of all threads is of one heap; without it each of four has one beside the first."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc has more than one heap")
+    code = f"""
+import ctypes, threading
+from agentd import memory
+{begin}
+together = threading.Barrier(4)
+def work():
+    together.wait()
+    kept.append(bytearray(50_000))
+    together.wait()
+kept = []
+threads = [threading.Thread(target=work) for _ in range(4)]
+[each.start() for each in threads], [each.join() for each in threads]
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("<heap nr=") == heaps

@@ -44,6 +44,9 @@ def command(config_file: str | None, *, fall_back: bool, **options: object) -> N
 
     Ends with status 78 where the configuration has errors, and with 1 where a port is taken.
     """
+    from agentd.memory import one_heap
+
+    one_heap()
     settings, registry, refused = usable(config_file, options) if fall_back else (*load(config_file, options), "")
     from agentd.daemon import Agent, StateDirectoryError
     from agentd.store.database import StoreBusyError

@@ -17,7 +17,7 @@ FILE = Path(child.__file__)
 
 MISSING = {
     "Answer", "Parameter", "Principal", "Route", "Scope",  # a child answers no requests
-    "Exporter", "Snapshot", "UnknownCollectorError",  # exporters run in the agent
+    "Exporter", "Sample", "Snapshot", "UnknownCollectorError",  # exporters run in the agent
     "Frame", "Layout",  # what they save is saved by what is said with the agent
     "Backoff", "EventError", "cloud_event", "event_from_json", "Kind",
 }  # fmt: skip
