@@ -27,7 +27,7 @@ FLOORS = (
     ("agentd.metrics.slot", "agentd.metrics.pushing"),
     ("agentd.metrics.spending", "agentd.metrics.undeclared"),
     ("agentd.plugin", "agentd.metrics.admission", "agentd.metrics.exposition", "agentd.metrics.process"),
-    ("agentd.context",),
+    ("agentd.context", "agentd.pauses"),
     (
         "agentd.memory",
         "agentd.metrics.assembly",
