@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -112,7 +112,7 @@ class Slot:
         self._failed = False
         self._rest = CircuitBreaker(*RESTS)
         self.transformed = Admission(max_series)
-        self._task: asyncio.Task[Admitted] | None = None
+        self._run: asyncio.Future[Any] | None = None
         self._begun = 0.0
         self._settled: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -122,7 +122,7 @@ class Slot:
     @property
     def running(self) -> bool:
         """Whether a run is under way, or hangs."""
-        return self._task is not None
+        return self._run is not None
 
     @property
     def rests_for(self) -> float:
@@ -139,7 +139,7 @@ class Slot:
         There is nothing where the run is done already (see ``inline``), where it hangs, and where the collector rests:
         then what came of its last run stands.
         """
-        if self._task is not None:
+        if self._run is not None:
             context = self.collector.context
             if context.deadline is not None:  # the run may go on for whoever can wait longest
                 context.deadline = max(context.deadline, min(deadline, self._begun + self.timeout))
@@ -152,10 +152,10 @@ class Slot:
         held = self._spending.held.hold(self.key, now)
         try:
             if self.threaded and (self._always or self.collector.waits()):
-                return self._follow(self._in_thread())
+                return self._follow(self._workers.submit(self._spending.working(self.key, self._collect)))
             returned: Any = self.collector.collect()
             if type(returned) not in _ANSWERS and inspect.isawaitable(returned):
-                return self._follow(self._admit(returned))
+                return self._follow(self._awaiting(returned))
             result = self._admission.admit(returned)
         except NoData as reason:
             self._lack(reason)
@@ -191,26 +191,26 @@ class Slot:
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=0.1)
+        if self._run is not None:
+            self._run.cancel()
+            await asyncio.wait({self._run}, timeout=0.1)
         self._release()
 
-    def _follow(self, run: Coroutine[Any, Any, Admitted]) -> "asyncio.Future[None]":
+    def _follow(self, run: "asyncio.Future[Any]") -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
         self._settled = loop.create_future()
-        self._task = loop.create_task(run, name=self.key, context=on_behalf_of(self.key))
-        self._task.add_done_callback(self._ended)
+        self._run = run
+        run.add_done_callback(self._ended)
         self._timer = loop.call_later(self.timeout, self._give_up)
         return self._settled
 
-    async def _in_thread(self) -> Admitted:
-        answer = await self._workers.run(self._spending.working(self.key, self._collect))
-        return answer if isinstance(answer, tuple) else await self._admit(answer)
+    def _awaiting(self, returned: Awaitable[Any]) -> "asyncio.Task[Admitted]":
+        loop = asyncio.get_running_loop()
+        return loop.create_task(self._admit(returned), name=self.key, context=on_behalf_of(self.key))
 
     def _collect(self) -> Admitted | Awaitable[Any]:
         returned: Any = self.collector.collect()
-        if type(returned) not in _ANSWERS and inspect.isawaitable(returned):  # to wait is the event loop's part
+        if type(returned) not in _ANSWERS and inspect.isawaitable(returned):
             return returned
         return self._admission.admit(returned)
 
@@ -230,30 +230,34 @@ class Slot:
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
         self._tell_rest()
-        if not self.threaded and self._task is not None:
-            self._task.cancel()
+        if not self.threaded and self._run is not None:
+            self._run.cancel()
         self._release()
 
-    def _ended(self, task: "asyncio.Task[Admitted]") -> None:
+    def _ended(self, run: "asyncio.Future[Any]") -> None:
+        if not run.cancelled() and run.exception() is None and not isinstance(run.result(), tuple):
+            self._run = self._awaiting(run.result())  # to wait is the event loop's part
+            self._run.add_done_callback(self._ended)
+            return
         late = self._settled is None  # given up before
         if self._timer is not None:
             self._timer.cancel()
-        self._task = None
-        error = None if task.cancelled() else task.exception()
+        self._run = None
+        error = None if run.cancelled() else run.exception()
         if late:
-            if not task.cancelled() and not self._stopping:
+            if not run.cancelled() and not self._stopping:
                 took = self._now() - self._begun
                 rest = self.rests_for
                 when = f" in {rest:.0f} s" if rest else ""
                 self._say(logging.WARNING, "ended", f"ended after {took:.1f} s: is asked again{when}")
-        elif task.cancelled():
+        elif run.cancelled():
             self._fail(asyncio.CancelledError("the run was cancelled"))
         elif isinstance(error, NoData):
             self._lack(error)
         elif error is not None:
             self._fail(error)
         else:
-            self._accept(*task.result())
+            self._accept(*run.result())
         self._release()
 
     def _release(self) -> None:

@@ -28,7 +28,7 @@ IDLE = 30.0
 
 
 class _Job:
-    __slots__ = ("arguments", "cancelled", "error", "function", "future", "result")
+    __slots__ = ("arguments", "error", "function", "future", "result")
 
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[object, ...], future: "asyncio.Future[Any]"
@@ -36,7 +36,6 @@ class _Job:
         self.function = function
         self.arguments = arguments
         self.future = future
-        self.cancelled = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -61,27 +60,26 @@ class Workers:
         return self._threads
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Return what a function returns that is called in a worker thread.
+        """Return what a function returns that is called in a worker thread; see ``submit``."""
+        return await self.submit(function, *args)
 
-        Cancelling stops the waiting, and a function that has not begun; no other. Raises ``RuntimeError`` after
+    def submit(self, function: Callable[..., T], *args: object) -> "asyncio.Future[T]":
+        """Have a function called in a worker thread; return what will have what it returns.
+
+        Cancelling that stops the waiting, and a function that has not begun; no other. Raises ``RuntimeError`` after
         ``close``, and where there can be no thread.
         """
         if self._closed:
             raise RuntimeError("the agent is stopping: its workers take no more jobs")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        job = _Job(function, args, future)
         first = self._threads == 0
         if first:
             self._add_thread(loop)
-        self._jobs.put(job)
+        self._jobs.put(_Job(function, args, future))
         if not first and self._relief is None:
             self._relief = loop.call_later(PATIENCE, self._relieve, loop)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            job.cancelled = True
-            raise
+        return future
 
     def close(self) -> None:
         """Let the threads end that are not busy. Those that hang are left to themselves."""
@@ -126,19 +124,20 @@ class Workers:
                 with self._lock:
                     self._threads -= 1
                 return
-            if not job.cancelled:
+            begun = not job.future.cancelled()
+            if begun:
                 with self._lock:
                     self._busy += 1
                 try:
                     job.result = job.function(*job.arguments)
                 except BaseException as error:  # noqa: BLE001  # it is handed to the caller, SystemExit included
                     job.error = error
-                with self._lock:
-                    self._busy -= 1
-                    self._done.append(job)
             # While more is to be done the loop sleeps on: waking it for each would cost more than the jobs themselves.
             # Where the next one takes long, what is done meanwhile is delivered by `_relieve`.
             with self._lock:
+                if begun:
+                    self._busy -= 1
+                    self._done.append(job)
                 wake = bool(self._done) and not self._draining and self._jobs.empty()
                 self._draining = self._draining or wake
             if wake:
