@@ -2,20 +2,8 @@
 # Runs as root inside the booted Debian: starts the service with plugins in processes of their own, has one killed for
 # want of memory, and stops the service. It prints what came of it in sections, and judges nothing: test_isolation.py does.
 #
-# The variable PORT names a free port; /given holds the wheels.
-set -euo pipefail
-
-section() { printf '\n@@ %s\n' "$1"; }
+# head.sh goes before it. The variable PORT names a free port; /given holds the wheels.
 metrics() { curl --silent --fail "http://127.0.0.1:$PORT/metrics" | grep -E '^(apart|agentd_collector_success|agentd_plugin_process_restarts_total).*apart|^apart'; }
-until_so() {
-  for _ in $(seq 300); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.2
-  done
-  echo "not so after 60 s: $*" >&2
-  journalctl --unit=agentd --no-pager >&2
-  return 1
-}
 
 python3 -m venv /opt/agentd
 unshare --net /opt/agentd/bin/pip install --quiet --no-index --find-links=/given/wheels agentd
