@@ -7,6 +7,7 @@ hangs in the kernel for ever does not keep the agent from ending.
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections import deque
@@ -40,6 +41,50 @@ class _Job:
         self.error: BaseException | None = None
 
 
+class _Bell:
+    """Wakes an event loop from other threads. What asyncio has for that makes a hop a third longer: it
+    reads twice.
+
+    Its descriptors are closed when nobody can ring any more: a thread that hangs may do so long after all else.
+    """
+
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._answer = answer
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._read, self._write = os.pipe()
+        for descriptor in (self._read, self._write):
+            os.set_blocking(descriptor, False)
+
+    def __del__(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+    def hang_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have this event loop answer from now on, if there is none yet."""
+        if self._loop is None:
+            self._loop = loop
+            loop.add_reader(self._read, self._rung)
+
+    def take_down(self) -> None:
+        """Answer no more."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._read)
+        self._answer = _nothing  # which refers back to the bell, and so to its descriptors
+
+    def ring(self) -> bool:
+        """Have ``answer`` called on the event loop; return whether there still is one."""
+        os.write(self._write, b"!")
+        return self._loop is not None and not self._loop.is_closed()
+
+    def _rung(self) -> None:
+        os.read(self._read, 64)
+        self._answer()
+
+
+def _nothing() -> None:
+    """What a bell does that was taken down."""
+
+
 class Workers:
     """Runs functions in worker threads on behalf of one event loop."""
 
@@ -48,6 +93,7 @@ class Workers:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._done: deque[_Job] = deque()
         self._lock = threading.Lock()
+        self._bell = _Bell(self._drain)
         self._threads = 0
         self._busy = 0
         self._relief: asyncio.TimerHandle | None = None
@@ -75,7 +121,8 @@ class Workers:
         future: asyncio.Future[T] = loop.create_future()
         first = self._threads == 0
         if first:
-            self._add_thread(loop)
+            self._bell.hang_up(loop)
+            self._add_thread()
         self._jobs.put(_Job(function, args, future))
         if not first and self._relief is None:
             self._relief = loop.call_later(PATIENCE, self._relieve, loop)
@@ -86,6 +133,8 @@ class Workers:
         self._closed = True
         if self._relief is not None:
             self._relief.cancel()
+        if not self._busy and not self._done:
+            self._bell.take_down()
         for _ in range(self._threads):
             self._jobs.put(None)
 
@@ -97,20 +146,20 @@ class Workers:
             return
         if self._busy >= self._threads and self._threads < self._limit:
             with contextlib.suppress(RuntimeError):  # those that wait may still get their turn
-                self._add_thread(loop)
+                self._add_thread()
         self._relief = loop.call_later(PATIENCE, self._relieve, loop)
 
-    def _add_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _add_thread(self) -> None:
         with self._lock:
             self._threads += 1
         try:
-            threading.Thread(target=self._work, args=(loop,), name="agentd-worker", daemon=True).start()
+            threading.Thread(target=self._work, name="agentd-worker", daemon=True).start()
         except RuntimeError:  # no memory, or as many tasks as the service may have: the next job tries again
             with self._lock:
                 self._threads -= 1
             raise
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self) -> None:
         while True:
             try:
                 job = self._jobs.get(timeout=IDLE)
@@ -138,15 +187,12 @@ class Workers:
                 if begun:
                     self._busy -= 1
                     self._done.append(job)
-                wake = bool(self._done) and not self._draining and self._jobs.empty()
+                wake = bool(self._done) and not self._draining and (self._closed or self._jobs.empty())
                 self._draining = self._draining or wake
-            if wake:
-                try:
-                    loop.call_soon_threadsafe(self._drain)
-                except RuntimeError:  # the loop has ended while this job was done: nobody waits for it
-                    with self._lock:
-                        self._threads -= 1
-                    return
+            if wake and not self._bell.ring():  # the loop has ended while this job was done: nobody waits for it
+                with self._lock:
+                    self._threads -= 1
+                return
             del job  # or its result would live until the next one comes
 
     def _drain(self) -> None:
@@ -154,6 +200,9 @@ class Workers:
             self._draining = False
             done = list(self._done)
             self._done.clear()
+            over = self._closed and not self._busy
+        if over:
+            self._bell.take_down()
         for job in done:
             if job.future.done():  # cancelled: nobody waits any more
                 continue

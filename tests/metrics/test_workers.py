@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import time
 import weakref
@@ -254,3 +255,21 @@ async def test_what_is_done_comes_back_while_the_next_job_hangs(hang):
     hang.set()
     await slow
     workers.close()
+
+
+async def test_descriptors_are_closed_when_nobody_can_ring_any_more(hang):
+    """A thread that hangs keeps what it will wake the loop by; when it has come back nothing is left."""
+    before, busy = set(os.listdir("/proc/self/fd")), threads()
+    workers = Workers()
+    stuck = asyncio.create_task(workers.run(hang.wait))
+    await until(lambda: len(threads() - busy) == 1)
+    await workers.run(int, "7")
+    stuck.cancel()
+    workers.close()
+    known = weakref.ref(workers)
+    del workers, stuck
+    await asyncio.sleep(0.1)
+    assert len(set(os.listdir("/proc/self/fd")) - before) >= 2
+    hang.set()
+    await until(lambda: known() is None)
+    assert set(os.listdir("/proc/self/fd")) <= before
