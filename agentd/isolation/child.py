@@ -220,7 +220,10 @@ class Child:
         records = [
             self._api.Record(seq, type_, source, text.encode()) for seq, type_, source, text in message["events"]
         ]
-        await self._plugin.send(records)
+        if asyncio.iscoroutinefunction(self._plugin.send):
+            await self._plugin.send(records)
+        else:
+            await self._plugin.in_worker(self._plugin.send, records)
 
     async def do_reopen(self, _message: dict[str, Any]) -> None:
         """Open files anew."""

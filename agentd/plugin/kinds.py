@@ -93,12 +93,14 @@ class Sink(Plugin[C]):
     make anew, in the next ``send``.
     """
 
-    async def send(self, events: Sequence[Record]) -> None:
+    def send(self, events: Sequence[Record]) -> Awaitable[None] | None:
         """Deliver events, in their order, and return when their receiver has acknowledged all.
 
+        May be ``async``; one that is not is called in a worker thread, so that it may wait for a disk or a network.
         Raises ``Retry`` where it could not be done now (anything else that is raised counts as that), and ``Reject`` to
         name those that can never be delivered, when all others have been. Never called twice at once; may be cancelled
-        where it takes longer than the section's ``timeout``. The same events may come again: their ``id`` tells.
+        where it takes longer than the section's ``timeout``, which a thread cannot be: that is waited for before the
+        next call. The same events may come again: their ``id`` tells.
         """
         raise NotImplementedError(f"{type(self).__name__} has no send()")
 

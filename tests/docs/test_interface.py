@@ -146,4 +146,4 @@ def test_every_public_name_is_on_the_page():
         lines = section.splitlines()
         assert lines[4].strip(), f"{lines[0]} has no docstring"
         assert not lines[4].startswith("- `"), f"{lines[0]} has no docstring"
-    assert "- `async send(self, events: Sequence[Record]) -> None`: Deliver events" in page
+    assert "- `send(self, events: Sequence[Record]) -> Awaitable[None] | None`: Deliver events" in page

@@ -264,7 +264,8 @@ def test_methods_are_awaited():
         yield
 
     assert findings(made(collect=generate))[0] == ("async", "collect")
-    assert findings(made(base=Ledger, send=lambda _self, _events: None))[0] == ("async", "send")
+    assert findings(made(base=Ledger, reopen=lambda _self: None))[0] == ("async", "reopen")
+    check_plugin(made(base=Ledger, send=lambda _self, _events: None))
     assert findings(made(base=Ledger, stop=lambda _self: None))[0] == ("async", "stop")
 
 

@@ -39,7 +39,7 @@ def check_declaration(plugin: type[Plugin[Any]], add: Add) -> None:
 
 
 def _check_methods(plugin: type[Plugin[Any]], add: Add) -> None:
-    for method in ("start", "leave", "stop", "probe", *(("send", "reopen") if issubclass(plugin, Sink) else ())):
+    for method in ("start", "leave", "stop", "probe", *(("reopen",) if issubclass(plugin, Sink) else ())):
         function = getattr(plugin, method)
         if not inspect.iscoroutinefunction(function):
             add("async", method, f"{method}() is no coroutine function")

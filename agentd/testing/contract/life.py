@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from agentd.errors import described
+from agentd.events.handing import hand
 from agentd.instances import ABOUT_SERIES, COLLECTOR_TIMEOUT, START_WITHIN, STOP_WITHIN
 from agentd.metrics.admission import Admission
 from agentd.metrics.spending import LONG, on_behalf_of
@@ -153,7 +154,7 @@ class Life:
                 self._raised("export", "export()", error)
             goes_on = not isinstance(error, GivenUp)
         if isinstance(plugin, Sink) and self._events:
-            error = await self._ask("send", lambda: plugin.send(self._events), SENT_WITHIN)
+            error = await self._ask("send", lambda: hand(plugin, self._events), SENT_WITHIN)
             goes_on = not isinstance(error, GivenUp)
         self._told("about", plugin.about, ABOUT_SERIES)
         self._sync("routes", lambda: list(plugin.routes()))
