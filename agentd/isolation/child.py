@@ -598,15 +598,34 @@ def converted(api: Any, hint: Any, value: Any) -> Any:
 class Duration(float):
     """A length of time in seconds."""
 
+    def __new__(cls, value: Any = 0.0) -> Duration:
+        """Make one of a text or a number."""
+        return cls.parse(value) if isinstance(value, str) else super().__new__(cls, value)
+
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Return the duration that a string such as ``"1h30m"`` names."""
         units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+        if not re.fullmatch(r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+", text):
+            raise ValueError('expected a duration with its unit, such as "250ms", "15s" or "1h30m"')
         return cls(sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[smhdw])", text)))
 
 
 class Size(int):
     """A number of bytes."""
+
+    def __new__(cls, value: Any = 0) -> Size:
+        """Make one of a text or a number."""
+        return cls.parse(value) if isinstance(value, str) else super().__new__(cls, value)
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Return the size that a string such as ``"64MiB"`` names."""
+        match = re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?) ?(?:([KMGT])(i?))?B", text)
+        if not match:
+            raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
+        number = float(match[1]) if match[2] else int(match[1])
+        return cls(number * (1024 if match[4] else 1000) ** " KMGT".index(match[3] or " "))
 
 
 class Regex:

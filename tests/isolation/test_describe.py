@@ -132,7 +132,10 @@ from typing import Dict, List, Optional
 from agentd.plugin import Duration, Regex, Secret, Size, Url
 class Rich(Config):
     required: str
-    every: Duration = Duration(5)
+    every: Duration = Duration("1h0.5s")
+    most: Size = Size("64 MiB")
+    some: Size = Size("1.5KB")
+    least: Size = Size("7B")
     name: Optional[Regex] = Regex("^a$")
     token: Optional[Secret] = None
     many: Dict[str, List[int]] = {}
@@ -153,3 +156,17 @@ def agentd_collectors():
     ]
     assert told[0] == told[1]
     assert plain(ours.config_type(required="r")) == plain(theirs.config_type(required="r"))
+
+
+@pytest.mark.parametrize("default", ['Duration("10")', 'Size("64")'])
+@pytest.mark.parametrize("version", interpreters() or [pytest.param("", marks=pytest.mark.skip("no other Python"))])
+def test_another_interpreter_refuses_alike(launcher, source, version, default):
+    """A default that is no duration or size says there, too, what would be right."""
+    code = f"from agentd.plugin import Duration, Size\nclass Odd(Config):\n    a: float = {default}\n"
+    with pytest.raises(DescribeError) as ours:
+        described_class(launcher, source(code))
+    with pytest.raises(DescribeError) as theirs:
+        described_class(launcher, source(code, python=interpreters()[version]))
+    said = [str(each.value).partition(" (at ")[0] for each in (ours, theirs)]
+    assert said[0] == said[1]
+    assert said[0].startswith("ValueError: expected a ")
