@@ -265,7 +265,9 @@ class Child:
         if isinstance(families, (str, bytes, bytearray, Mapping, self._api.Family)) or not isinstance(
             families, Iterable
         ):
-            raise TypeError(f"expected a list of families, found {short(families)}")
+            single = isinstance(families, self._api.Family) or client_metric(families)
+            advice = "put it into a list" if single else "expected a list or an iterator of Family"
+            raise TypeError(f"collect() returned {short(families)}, of type {type(families).__name__}: {advice}")
         heads: list[Any] = []
         values: list[Any] = []
         others: list[Any] = []
@@ -369,10 +371,12 @@ def text_of(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an error in one line, with the place in the code at which it was raised."""
+    """Return an error in one line, with the last place outside of agentd's own code through which it came."""
+    own = described.__code__.co_filename.rsplit("/", 2)[0] + "/"
     trace, where = error.__traceback__, ""
     while trace is not None:
-        where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+        if not trace.tb_frame.f_code.co_filename.startswith(own):
+            where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {text_of(error)}{'' if isinstance(error, SyntaxError) else where}"
 
