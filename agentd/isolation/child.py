@@ -121,15 +121,9 @@ class Child:
     def rehearse(self, cls: Any, agent: Link) -> None:
         """Answer as if an agent asked, within the template from which all children are forked."""
         self._class = cls
-        begin: dict[str, Any] = {
-            "name": "rehearsal",
-            "host": {},
-            "labels": {},
-            "state": {},
-            "options": {},
-            "max_series": 10,
-        }
-        asked = [{"do": "begin", **begin}, *20 * [{"do": "collect", "deadline": None}]]
+        nothing: dict[str, Any] = {"host": {}, "labels": {}, "state": {}, "options": {}}
+        begin = {"do": "begin", "name": "rehearsal", "max_series": 10, **nothing}
+        asked = [begin, *20 * [{"do": "collect", "deadline": None}]]
         self._loop.add_reader(self._link.connection.fileno(), self._read)
         for number, message in enumerate(asked):
             agent.send({"id": number, **message})
@@ -628,7 +622,7 @@ class Size(int):
         match = re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?) ?(?:([KMGT])(i?))?B", text)
         if not match:
             raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
-        number = float(match[1]) if match[2] else int(match[1])
+        number = (float if match[2] else int)(match[1])
         return cls(number * (1024 if match[4] else 1000) ** " KMGT".index(match[3] or " "))
 
 
@@ -924,6 +918,10 @@ class Plugin(Generic[C]):
             for argument in typing.get_args(base):
                 if isinstance(argument, type) and issubclass(argument, Config):
                     cls.config_type = argument
+                elif typing.get_origin(base).__module__ == __name__ and not (
+                    argument is Any or type(argument) is TypeVar
+                ):
+                    raise TypeError(f"{argument!r} in the brackets is no class of options: let it extend Config")
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.config = config if config is not None else self.config_type()

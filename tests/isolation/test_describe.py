@@ -158,6 +158,31 @@ def agentd_collectors():
     assert plain(ours.config_type(required="r")) == plain(theirs.config_type(required="r"))
 
 
+@pytest.mark.parametrize("python", [None, *interpreters().values()], ids=lambda each: "another" if each else "own")
+def test_what_is_no_class_of_options_is_refused_everywhere(launcher, source, python):
+    """Every interpreter says what to do, and where."""
+    code = "class Odd:\n    a = 1\n\nclass Plugin(Collector[Odd]):\n    name = 'mine'\n"
+    with pytest.raises(
+        DescribeError, match=r"Odd.* is no class of options: let it extend Config.* \(at .*mine.py:12\)"
+    ):
+        described_class(launcher, source(code, python=python))
+    code = """
+from typing import Any, TypeVar
+C = TypeVar("C")
+class Open(Collector[C]):
+    pass
+class Whatever(Sink[Any]):
+    pass
+class Plugin(Open[Options]):
+    name = "mine"
+@hookimpl
+def agentd_collectors():
+    return [Plugin]
+"""
+    cls = described_class(launcher, source(code, python=python))
+    assert [field.name for field in msgspec.structs.fields(cls.config_type)] == ["number"]
+
+
 @pytest.mark.parametrize("default", ['Duration("10")', 'Size("64")'])
 @pytest.mark.parametrize("version", interpreters() or [pytest.param("", marks=pytest.mark.skip("no other Python"))])
 def test_another_interpreter_refuses_alike(launcher, source, version, default):
