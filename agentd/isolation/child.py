@@ -261,7 +261,7 @@ class Child:
         ):
             single = isinstance(families, self._api.Family) or client_metric(families)
             advice = "put it into a list" if single else "expected a list or an iterator of Family"
-            raise TypeError(f"collect() returned {short(families)}, of type {type(families).__name__}: {advice}")
+            raise TypeError(f"returned {short(families)}, of type {type(families).__name__}: {advice}")
         heads: list[Any] = []
         values: list[Any] = []
         others: list[Any] = []

@@ -261,7 +261,7 @@ def is_sound(layout: Layout, max_series: int) -> bool:
 def _refusal(returned: object) -> str:
     single = isinstance(returned, Family) or is_client(returned)
     advice = "put it into a list" if single else "expected a list or an iterator of Family"
-    return f"collect() returned {short(returned)}, of type {type(returned).__name__}: {advice}"
+    return f"returned {short(returned)}, of type {type(returned).__name__}: {advice}"
 
 
 def _text(value: Any) -> str | None:

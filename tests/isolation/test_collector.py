@@ -100,7 +100,7 @@ async def test_what_is_no_answer_is_told_without_a_place_in_agentd(standing, ret
     await plugin.start()
     with pytest.raises(ToldError) as caught:
         await plugin.collect()
-    assert str(caught.value).startswith("TypeError: collect() returned ")
+    assert str(caught.value).startswith("TypeError: returned ")
     assert str(caught.value).endswith(said)
 
 

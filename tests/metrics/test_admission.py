@@ -352,7 +352,7 @@ def test_an_answer_that_is_no_list_is_a_failure(answer, said):
     """
     with pytest.raises(TypeError) as caught:
         Admission(20).admit(answer)
-    assert described(caught.value) == f"collect() returned {said}"
+    assert described(caught.value) == f"returned {said}"
 
 
 def test_buckets_count_as_the_series_that_they_are():
