@@ -466,7 +466,8 @@ def defaults_of(type_: Any) -> dict[str, Any]:
 
 def fields_of(api: Any, type_: Any) -> list[dict[str, Any]]:
     """Return the options of a class: name, type, and the default where there is one."""
-    defaults, docs = defaults_of(type_), docs_of(type_)
+    defaults = defaults_of(type_)
+    docs = {name: doc for base in reversed(type_.__mro__) for name, doc in docs_of(base).items() if doc}
     told = []
     for name, hint in hints_of(type_).items():
         if typing.get_origin(hint) is ClassVar:
@@ -491,8 +492,7 @@ def docs_of(type_: Any) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == type_.__name__:
             for field, below in zip(node.body, node.body[1:]):  # noqa: B905  # strict= came with Python 3.10
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                    text = ast.get_docstring(ast.Module([below], []))
-                    docs[field.target.id] = text or ""
+                    docs[field.target.id] = ast.get_docstring(ast.Module([below], [])) or ""
     return docs
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from agentd.config.describe import options
 from agentd.isolation.describe import described_class, plain
 from agentd.isolation.source import DescribeError
 from agentd.options import Duration, Regex, Secret, Size, Url
@@ -68,6 +69,47 @@ def test_class_is_like_the_one_that_is_described(launcher, source):
     fields = {field.name: field for field in msgspec.structs.fields(cls.config_type)}
     assert fields["required"].required
     assert not fields["token"].required
+
+
+@pytest.mark.parametrize("python", [None, *interpreters().values()], ids=lambda each: "another" if each else "own")
+def test_options_have_the_texts_below_them(launcher, source, python):
+    """What an author has written below an option is shown as if the plugin were imported: of options of a base as well,
+    and of tables.
+    """
+    code = '''
+class Inner(Config):
+    path: str = ""
+    """Where it is."""
+
+class Base(Config):
+    speed: float = 1.0
+    """Metres a second.
+
+    Of the
+    wheel.
+    """
+    old: int = 1
+    """What it was."""
+
+class Mine(Base):
+    old: int = 2
+    bare: int = 3
+    inner: Inner = Inner()
+    """Where
+    things are."""
+
+class Plugin(Collector[Mine]):
+    name = "mine"
+
+@hookimpl
+def agentd_collectors():
+    return [Plugin]
+'''
+    config = described_class(launcher, source(code, python=python)).config_type
+    docs = {"speed": "Metres a second.\n\nOf the wheel.", "old": "What it was.", "inner": "Where things are."}
+    assert {option.name: option.doc for option in options(config)} == {**docs, "bare": ""}
+    (inner,) = [field.type for field in msgspec.structs.fields(config) if field.name == "inner"]
+    assert [option.doc for option in options(inner)] == ["Where it is."]
 
 
 def test_options_that_contradict_each_other_are_found_by_the_plugin(launcher, source):
