@@ -7,18 +7,26 @@ LONGEST = 500
 """Characters of an error's own text that are shown."""
 
 
+_OWN = f"{os.path.dirname(__file__)}{os.sep}"  # noqa: PTH120  # as quick as it gets: errors may come often
+
+
 class ToldError(Exception):
     """An error that another process has told: its text has the type and the place in the code already."""
 
 
+class AnswerError(TypeError):
+    """A plugin returned what nobody can take. The place in agentd at which that was seen helps no author."""
+
+
 def described(error: BaseException) -> str:
     """Return an error in one line, with the place in the code at which it was raised: the last one outside of Python's
-    own library, where there is any.
+    own library, and of agentd, where there is any.
     """
-    if isinstance(error, ToldError):
+    if isinstance(error, ToldError | AnswerError):
         return text_of(error)
     found = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in found if not _is_pythons(frame.filename)] or found
+    frames = [frame for frame in frames if not frame.filename.startswith(_OWN)] or frames
     where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
     return f"{type(error).__name__}: {text_of(error)}{where}"
 

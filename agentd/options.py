@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Any, dataclass_transform
+from typing import Any, SupportsFloat, SupportsIndex, SupportsInt, dataclass_transform
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,10 +33,17 @@ class Config(msgspec.Struct, metaclass=_ConfigType, frozen=True, forbid_unknown_
 
 
 class Duration(float):
-    """A length of time in seconds, written with its unit: ``"250ms"``, ``"15s"``, ``"5m"``, ``"1h30m"``, ``"7d"``."""
+    """A length of time in seconds, written with its unit: ``"250ms"``, ``"15s"``, ``"5m"``, ``"1h30m"``, ``"7d"``.
+
+    Made of such a text, or of a number of seconds. Raises ``ValueError`` where a text names none.
+    """
 
     UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
     EXAMPLE = '"15s"'
+
+    def __new__(cls, x: SupportsFloat | SupportsIndex | str = 0.0, /) -> "Duration":
+        """Make one of a text, or of a number of seconds."""
+        return cls.parse(x) if isinstance(x, str) else super().__new__(cls, x)
 
     @classmethod
     def parse(cls, text: object) -> "Duration":
@@ -57,11 +64,18 @@ class Duration(float):
 
 
 class Size(int):
-    """A number of bytes, written with its unit: ``"512KiB"``, ``"64MiB"``, ``"1GB"``."""
+    """A number of bytes, written with its unit: ``"512KiB"``, ``"64MiB"``, ``"1GB"``.
+
+    Made of such a text, or of a number. Raises ``ValueError`` where a text names none.
+    """
 
     UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
     UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
     EXAMPLE = '"64MiB"'
+
+    def __new__(cls, x: SupportsInt | SupportsIndex | str = 0, /) -> "Size":
+        """Make one of a text, or of a number of bytes."""
+        return cls.parse(x) if isinstance(x, str) else super().__new__(cls, x)
 
     @classmethod
     def parse(cls, text: object) -> "Size":

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.core import GaugeMetricFamily
 
 from agentd.discovery import Found
+from agentd.errors import described
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.slot import Slot
 from agentd.metrics.workers import Workers
@@ -206,6 +207,7 @@ def test_what_makes_no_sense_is_said(function, says):
     with pytest.raises(TypeError) as error:
         told(function)
     assert says in str(error.value)
+    assert described(error.value) == str(error.value), "the place in agentd at which that was seen helps nobody"
 
 
 def two(a, b):

@@ -1,6 +1,8 @@
 """The types of options: what they accept, what they say otherwise, and that they are written as they are read."""
 
+import copy
 import math
+import pickle
 import re
 
 import msgspec
@@ -134,6 +136,56 @@ def test_any_whole_size_that_is_read_is_exact(text):
     size = Size.parse(text)
     assert size == int(number) * Size.UNITS[unit]
     assert Size.parse(str(size)) == size
+
+
+@given(
+    st.sampled_from([Duration, Size]),
+    st.text("0123456789.hmskKMGTiB -", max_size=8)
+    | st.from_regex(r"[0-9]{1,4}(ms|[smhdw]| ?[KMGT]i?B|B)", fullmatch=True),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_is_called_with_a_text_takes_what_the_configuration_takes(type_, text):
+    """A default in Python is spelt as in the configuration, and refused with the same words."""
+    try:
+        expected = type_.parse(text)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=f"^{re.escape(str(error))}$"):
+            type_(text)
+    else:
+        assert type_(text) == expected
+        assert type(type_(text)) is type_
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (Duration(), 0.0),
+        (Duration(15), 15.0),
+        (Duration(True), 1.0),  # a number to Python, as it always was
+        (Duration(math.inf), math.inf),
+        (Duration(Duration("1h30m")), 5400.0),
+        (Size(), 0),
+        (Size(64 << 20), 64 << 20),
+        (Size(1.5), 1),
+        (Size(Size("64MiB")), 64 << 20),
+    ],
+)
+def test_numbers_are_durations_and_sizes_as_they_are(given, value):
+    """In Python a number is one of seconds or of bytes; it goes through a copy and a pickle."""
+    assert given == value
+    for other in (copy.deepcopy(given), pickle.loads(pickle.dumps(given))):
+        assert (other, type(other)) == (given, type(given))
+
+
+def test_the_default_of_an_option_is_written_as_in_the_configuration():
+    """An author writes a duration and a size as their users do."""
+
+    class Options(Config):
+        every: Duration = Duration("10s")
+        most: Size = Size("64MiB")
+
+    assert Options() == Options(every=Duration(10), most=Size(64 << 20))
+    assert msgspec.convert({"every": "10s", "most": "64MiB"}, Options, dec_hook=decode) == Options()
 
 
 def test_regular_expressions():

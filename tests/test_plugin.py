@@ -3,7 +3,11 @@
 import asyncio
 import logging
 import threading
+from dataclasses import dataclass
+from types import new_class
+from typing import Any, Generic, TypeVar
 
+import msgspec
 import pytest
 
 from agentd.host import Host
@@ -16,6 +20,7 @@ from agentd.plugin import (
     Metric,
     Plugin,
     Secret,
+    Sink,
     Snapshot,
     counter,
     gauge,
@@ -57,6 +62,72 @@ class Bare(Collector):
 def test_the_class_of_options_is_taken_from_the_brackets(cls, type_):
     """Subclasses have it from their base, and who names none has no options."""
     assert cls.config_type is type_
+
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Config)
+
+
+class Open(Collector[C]):
+    """Leaves its options open."""
+
+
+class Pair(Generic[T, C], Collector[C]):
+    """Has something else in its brackets, before its options."""
+
+
+class Half(Pair[int, C]):
+    """Has said the one, and not the other."""
+
+
+class Settled(Pair[T, Options]):
+    """Has said which options it has, and not the other."""
+
+
+class Counted(Generic[T]):
+    """No plugin."""
+
+
+@dataclass
+class Data:
+    speed: int = 1
+
+
+class Plainer(msgspec.Struct):
+    speed: int = 1
+
+
+@pytest.mark.parametrize(
+    ("bases", "type_"),
+    [
+        ((Open[Options],), Options),
+        ((Pair[Data, Options],), Options),
+        ((Half[Options],), Options),
+        ((Settled[int],), Options),
+        ((Counted[Data], Collector[Options]), Options),
+        ((Collector[Any],), Config),
+    ],
+    ids=str,
+)
+def test_brackets_may_be_filled_in_steps(bases, type_):
+    """A base may leave its options open, and a class may have other things in its brackets."""
+    assert new_class("Mine", bases).config_type is type_
+
+
+@pytest.mark.parametrize("base", [Collector, Exporter, Sink, Open, Half], ids=lambda base: base.__name__)
+@pytest.mark.parametrize("given", [Data, Plainer, int, None, dict[str, int]], ids=str)
+def test_what_is_no_class_of_options_is_refused(base, given):
+    """Without options of its own a plugin would silently have none: the error names the class, and what to do."""
+    with pytest.raises(
+        TypeError, match=r"^class Mine: .* in the brackets is no class of options: let it extend Config"
+    ):
+        new_class("Mine", (base[given],))
+
+
+def test_options_that_are_only_named_in_quotes_are_refused():
+    """They are not looked up, and the error says so."""
+    with pytest.raises(TypeError, match=r"^class Mine: 'Options' in the brackets is not looked up: define it above"):
+        new_class("Mine", (Collector["Options"],))
 
 
 def test_a_plugin_stands_on_its_own():

@@ -121,15 +121,9 @@ class Child:
     def rehearse(self, cls: Any, agent: Link) -> None:
         """Answer as if an agent asked, within the template from which all children are forked."""
         self._class = cls
-        begin: dict[str, Any] = {
-            "name": "rehearsal",
-            "host": {},
-            "labels": {},
-            "state": {},
-            "options": {},
-            "max_series": 10,
-        }
-        asked = [{"do": "begin", **begin}, *20 * [{"do": "collect", "deadline": None}]]
+        nothing: dict[str, Any] = {"host": {}, "labels": {}, "state": {}, "options": {}}
+        begin = {"do": "begin", "name": "rehearsal", "max_series": 10, **nothing}
+        asked = [begin, *20 * [{"do": "collect", "deadline": None}]]
         self._loop.add_reader(self._link.connection.fileno(), self._read)
         for number, message in enumerate(asked):
             agent.send({"id": number, **message})
@@ -268,7 +262,9 @@ class Child:
         if isinstance(families, (str, bytes, bytearray, Mapping, self._api.Family)) or not isinstance(
             families, Iterable
         ):
-            raise TypeError(f"expected a list of families, found {short(families)}")
+            single = isinstance(families, self._api.Family) or client_metric(families)
+            advice = "put it into a list" if single else "expected a list or an iterator of Family"
+            raise TypeError(f"returned {short(families)}, of type {type(families).__name__}: {advice}")
         heads: list[Any] = []
         values: list[Any] = []
         others: list[Any] = []
@@ -372,10 +368,12 @@ def text_of(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an error in one line, with the place in the code at which it was raised."""
+    """Return an error in one line, with the last place outside of agentd's own code through which it came."""
+    own = described.__code__.co_filename.rsplit("/", 2)[0] + "/"
     trace, where = error.__traceback__, ""
     while trace is not None:
-        where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+        if not trace.tb_frame.f_code.co_filename.startswith(own):
+            where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {text_of(error)}{'' if isinstance(error, SyntaxError) else where}"
 
@@ -471,7 +469,8 @@ def defaults_of(type_: Any) -> dict[str, Any]:
 
 def fields_of(api: Any, type_: Any) -> list[dict[str, Any]]:
     """Return the options of a class: name, type, and the default where there is one."""
-    defaults, docs = defaults_of(type_), docs_of(type_)
+    defaults = defaults_of(type_)
+    docs = {name: doc for base in reversed(type_.__mro__) for name, doc in docs_of(base).items() if doc}
     told = []
     for name, hint in hints_of(type_).items():
         if typing.get_origin(hint) is ClassVar:
@@ -496,8 +495,7 @@ def docs_of(type_: Any) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == type_.__name__:
             for field, below in zip(node.body, node.body[1:]):  # noqa: B905  # strict= came with Python 3.10
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                    text = ast.get_docstring(ast.Module([below], []))
-                    docs[field.target.id] = text or ""
+                    docs[field.target.id] = ast.get_docstring(ast.Module([below], [])) or ""
     return docs
 
 
@@ -601,15 +599,34 @@ def converted(api: Any, hint: Any, value: Any) -> Any:
 class Duration(float):
     """A length of time in seconds."""
 
+    def __new__(cls, value: Any = 0.0) -> Duration:
+        """Make one of a text or a number."""
+        return cls.parse(value) if isinstance(value, str) else super().__new__(cls, value)
+
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Return the duration that a string such as ``"1h30m"`` names."""
         units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+        if not re.fullmatch(r"([0-9]{1,12}(\.[0-9]+)?(ms|[smhdw]))+", text):
+            raise ValueError('expected a duration with its unit, such as "250ms", "15s" or "1h30m"')
         return cls(sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[smhdw])", text)))
 
 
 class Size(int):
     """A number of bytes."""
+
+    def __new__(cls, value: Any = 0) -> Size:
+        """Make one of a text or a number."""
+        return cls.parse(value) if isinstance(value, str) else super().__new__(cls, value)
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Return the size that a string such as ``"64MiB"`` names."""
+        match = re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?) ?(?:([KMGT])(i?))?B", text)
+        if not match:
+            raise ValueError('expected a size with its unit, such as "512KiB" or "64MiB"')
+        number = (float if match[2] else int)(match[1])
+        return cls(number * (1024 if match[4] else 1000) ** " KMGT".index(match[3] or " "))
 
 
 class Regex:
@@ -904,6 +921,10 @@ class Plugin(Generic[C]):
             for argument in typing.get_args(base):
                 if isinstance(argument, type) and issubclass(argument, Config):
                     cls.config_type = argument
+                elif typing.get_origin(base).__module__ == __name__ and not (
+                    argument is Any or type(argument) is TypeVar
+                ):
+                    raise TypeError(f"{argument!r} in the brackets is no class of options: let it extend Config")
 
     def __init__(self, config: Any = None, context: Context | None = None) -> None:
         self.config = config if config is not None else self.config_type()

@@ -160,7 +160,8 @@ def _how_it_ended(child: Launched) -> str:
 def _config(name: str, fields: list[dict[str, Any]], asking: _Asking | None = None) -> type[Config]:
     """Return a class of options with these fields."""
     annotations: dict[str, Any] = {}
-    namespace: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__}
+    docs = {field["name"]: field["doc"] for field in fields if field["doc"]}
+    namespace: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__, "__field_docs__": docs}
     for field in fields:
         annotations[field["name"]] = type_ = _type(field["type"])
         if "default" in field:

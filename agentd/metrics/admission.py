@@ -11,6 +11,7 @@ from math import isnan
 from operator import is_not, lt
 from typing import Any
 
+from agentd.errors import AnswerError
 from agentd.metrics.assembly import Rejection, distinct, merge, short
 from agentd.metrics.client import from_client, is_client
 from agentd.metrics.family import Family, Histogram, Kind, Labels, Summary, Value
@@ -54,7 +55,7 @@ class Admission:
                     self._filled = self._layout = returned.layout
                     return Frame(self._layout, values), []
         elif not isinstance(returned, Iterable) or isinstance(returned, str | bytes | bytearray | Mapping | Family):
-            raise TypeError(f"expected a list of families, found {short(returned)}")
+            raise AnswerError(_refusal(returned))
         elif self._plain:
             rest = iter(returned)
             begin = list(islice(rest, len(self._layout) + 1))
@@ -255,6 +256,12 @@ def is_sound(layout: Layout, max_series: int) -> bool:
         if "" in texts or not _STRINGS.issuperset(map(type, texts)) or _SURROGATE.search("".join(texts)):
             return False
     return len({name for (name, *_), _ in parts}) == len(parts)
+
+
+def _refusal(returned: object) -> str:
+    single = isinstance(returned, Family) or is_client(returned)
+    advice = "put it into a list" if single else "expected a list or an iterator of Family"
+    return f"returned {short(returned)}, of type {type(returned).__name__}: {advice}"
 
 
 def _text(value: Any) -> str | None:

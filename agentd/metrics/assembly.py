@@ -19,11 +19,19 @@ class Rejection(msgspec.Struct, frozen=True):
     """What it was left out of: mostly the name of a family."""
     why: str
     """Why, in words."""
+    first: tuple[str, ...] = ()
+    """From whom that came first with which it clashes: from one of them. Empty where that is not known."""
 
     @property
     def what(self) -> str:
         """The whole of it in words."""
-        return f"{self.subject}: {self.why}"
+        first = f" (came first from {' or '.join(self.first)})" if self.first else ""
+        return f"{self.subject}: {self.why}{first}"
+
+
+_Clash = tuple[str, list[Rejection], str, tuple[str, ...]]
+"""A plugin, what was left out of its answer, the family that this clashes with, and who may have told that
+beside its first."""
 
 
 def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family], list[tuple[str, Rejection]]]:
@@ -33,28 +41,35 @@ def assemble(parts: Iterable[tuple[str, Sequence[Family]]]) -> tuple[list[Family
     they are.
     """
     families: dict[str, Family] = {}
-    taken: set[str] = set()  # names that series of histograms and summaries have beside their family's
-    copied: set[str] = set()
-    rejections: list[tuple[str, Rejection]] = []
+    taken: dict[str, str] = {}  # names that series of histograms and summaries have beside their family's: that one's
+    joined: dict[str, list[str]] = {}  # families that several tell, which are copies: who adds to the first
+    counts: list[tuple[str, int]] = []  # how many families there were after each plugin's part
+    clashes: list[_Clash] = []
     for plugin, part in parts:
         for family in part:
             name = family.name
             first = families.get(name)
             if first is not None:
-                if name not in copied:
-                    copied.add(name)
+                if name not in joined:
+                    joined[name] = []
                     first = families[name] = copy(first)
-                rejections += ((plugin, rejection) for rejection in merge(first, [copy(family)]))
+                left_out = merge(first, [copy(family)])
+                if left_out:
+                    clashes.append((plugin, left_out, name, tuple(joined[name]) if family.kind == first.kind else ()))
+                if family.kind == first.kind and len(left_out) < len(family.samples):
+                    joined[name].append(plugin)
                 continue
             suffixed = [name + suffix for suffix in _SUFFIXES.get(family.kind, ())]
             if name in taken or (suffixed and any(each in families or each in taken for each in suffixed)):
-                why = "its series would be named like those of a family that came before"
-                rejections.append((plugin, Rejection("conflict", name, why)))
+                other = next(taken.get(each, each) for each in (name, *suffixed) if each in taken or each in families)
+                why = f"its series would be named like those of {other}, which came before"
+                clashes.append((plugin, [Rejection("conflict", name, why)], other, ()))
                 continue
             families[name] = family
             if suffixed:
-                taken.update(suffixed)
-    return list(families.values()), rejections
+                taken.update(dict.fromkeys(suffixed, name))
+        counts.append((plugin, len(families)))
+    return list(families.values()), _with_first(clashes, families, counts) if clashes else []
 
 
 def are_apart(names: Iterable[tuple[str, Kind]]) -> bool:
@@ -112,6 +127,27 @@ def short(value: object) -> str:
     except Exception as error:  # noqa: BLE001  # a plugin's __repr__ may raise anything
         text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _with_first(
+    clashes: Iterable[_Clash], families: Iterable[str], counts: Iterable[tuple[str, int]]
+) -> list[tuple[str, Rejection]]:
+    """Return rejections by plugins, with whom each came too late for.
+
+    ``families`` are the names of all, in the order in which they came; ``counts`` as in ``assemble``.
+    """
+    ends = iter(counts)
+    plugin, end = next(ends)
+    by: dict[str, str] = {}
+    for name in families:
+        while len(by) == end:
+            plugin, end = next(ends)
+        by[name] = plugin
+    found = []
+    for late, rejections, name, joined in clashes:
+        first = tuple(each for each in dict.fromkeys((by[name], *joined)) if each and each != late)
+        found += [(late, Rejection(one.reason, one.subject, one.why, first)) for one in rejections]
+    return found
 
 
 def _relabel(family: Family, names: tuple[str, ...]) -> None:

@@ -28,6 +28,9 @@ UNITED = 16
 NAMED = 100
 """Problems that are named in the log at most."""
 
+OWN = "the agent's own metrics"
+"""From where that comes which is told beside the collectors."""
+
 SLICE = 0.005
 """Seconds of collecting on the event loop after which other tasks get their turn."""
 
@@ -141,9 +144,9 @@ class Gatherer:
         slots = self._selected(only, exclude)
         outcomes = await self._outcomes(slots, deadline)
         # Of two that claim one series, the first wins: collectors, then the agent, then what others have written.
-        parts = [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None and not slot.foreign]
-        parts += [("", frame) for frame in self._told(outcomes)]
-        parts += [(slot.name, outcome.frame) for slot, outcome in outcomes if outcome is not None and slot.foreign]
+        parts = [(slot.key, outcome.frame) for slot, outcome in outcomes if outcome is not None and not slot.foreign]
+        parts += [(OWN, frame) for frame in self._told(outcomes)]
+        parts += [(slot.key, outcome.frame) for slot, outcome in outcomes if outcome is not None and slot.foreign]
         families = self._unite(parts)
         if not rules:
             return Snapshot(families, time.time())
@@ -183,9 +186,10 @@ class Gatherer:
         return [about, *(source() for source in self.sources)]
 
     def _reject(self, rejections: Sequence[tuple[str, Rejection]]) -> None:
-        for name, rejection in rejections:
-            if name in self.slots:
-                self.slots[name].reject([rejection])
+        slots = {slot.key: slot for slot in self.slots.values()} if rejections else {}
+        for key, rejection in rejections:
+            if key in slots:
+                slots[key].reject([rejection])
             elif (rejection.reason, rejection.subject) not in self._named and len(self._named) < NAMED:
                 self._named.add((rejection.reason, rejection.subject))
                 log.warning("left out (%s): %s", rejection.reason, rejection.what)

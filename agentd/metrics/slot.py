@@ -326,7 +326,7 @@ class Slot:
         for rejection in rejections:
             self.rejected[rejection.reason] += 1
             text = f"left out ({rejection.reason}): {rejection.what}"
-            self._say(logging.WARNING, f"{rejection.reason} {rejection.subject}", text)
+            self._say(logging.WARNING, f"{rejection.reason} {rejection.subject} {rejection.first}", text)
 
     def _say(self, level: int, problem: str, text: str, error: BaseException | None = None) -> None:
         # Once for each problem until the collector works again: the details may be others each time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, ForwardRef, Generic, TypeVar, get_args, get_origin
 
 from agentd import secrecy
 from agentd.context import Clock, Context
@@ -41,6 +41,8 @@ class Plugin(Generic[C]):
             for argument in get_args(base):
                 if isinstance(argument, type) and issubclass(argument, Config):
                     cls.config_type = argument
+            if (why := _no_options(_in_brackets(base))) is not None:
+                raise TypeError(f"class {cls.__name__}: {why}")
 
     def __init__(self, config: C | None = None, context: Context | None = None) -> None:
         self.config: C = config if config is not None else self.config_type()  # type: ignore[assignment]
@@ -147,3 +149,32 @@ class Plugin(Generic[C]):
         """
         result: T = await self.context.in_worker(function, *args)
         return result
+
+
+def _in_brackets(base: object) -> object:
+    """Return what a base of a class has in the place of ``C``; a type variable where that is left open, and where the
+    base is no plugin.
+    """
+    origin = get_origin(base)
+    if origin is Plugin:
+        return get_args(base)[0]
+    if isinstance(origin, type) and issubclass(origin, Plugin):
+        given = dict(zip(origin.__parameters__, get_args(base), strict=False))  # type: ignore[attr-defined]  # of Generic
+        for each in vars(origin).get("__orig_bases__", ()):
+            if not isinstance(found := _in_brackets(each), TypeVar):
+                return found
+            if found in given:
+                return given[found]
+    return C
+
+
+def _no_options(given: object) -> str | None:
+    """Return why something is no class of options, and what to do; None where it is one, or stands for one."""
+    if given is Any or isinstance(given, TypeVar) or (isinstance(given, type) and issubclass(given, Config)):
+        return None
+    if isinstance(given, ForwardRef):
+        return (
+            f"{given.__forward_arg__!r} in the brackets is not looked up: define it above, and write it without quotes"
+        )
+    name = given.__name__ if isinstance(given, type) else repr(given)
+    return f"{name} in the brackets is no class of options: let it extend Config of agentd.plugin, and be no dataclass"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_args, overload
 
+from agentd.errors import AnswerError
 from agentd.metrics.family import Family, Histogram, Metric, Summary, keyed
 from agentd.metrics.frame import Frame
 from agentd.options import Config, Duration
@@ -165,7 +166,7 @@ class _Families:
         if isinstance(returned, str | bytes) or not isinstance(returned, Iterable):
             if inspect.isawaitable(returned):
                 return self._awaited(returned)
-            raise TypeError(f"{self._function}() returned {returned!r}: expected a number, a mapping, or families")
+            raise AnswerError(f"{self._function}() returned {returned!r}: expected a number, a mapping, or families")
         return returned
 
     async def _awaited(self, returned: Awaitable[Any]) -> Any:
@@ -173,7 +174,7 @@ class _Families:
 
     def _the_one(self, what: str) -> Metric:
         if self._only is None:
-            raise TypeError(
+            raise AnswerError(
                 f"{self._function}() returned {what}, and it is not declared of which metric: "
                 '@collector(gauge("NAME", "What it means."))'
             )
@@ -191,7 +192,7 @@ class _Families:
                 kind = "counter" if str(name).endswith("_total") else "gauge"
                 families.append(Family(name, kind, self._help, (), keyed(samples)))  # type: ignore[arg-type]  # either is a kind
             else:
-                raise TypeError(
+                raise AnswerError(
                     f"{self._function}() returned {type(samples).__name__} for {name!r}, which is not declared: "
                     f'expected a number, or @collector(gauge("{name}", "What it means.", ("label",)))'
                 )

@@ -1,6 +1,7 @@
 """``agentd plugins`` beside an agent: plugins are found by whatever one calls them, and are as they are there."""
 
 import json
+import sys
 
 import pytest
 
@@ -80,3 +81,42 @@ def test_how_options_are_shown(command):
     assert "  mount_points_include (regular expression, not set)\n" in shown
     assert "``" not in shown
     assert "None" not in shown
+
+
+APART = '''
+import no_module_of_the_agent
+from agentd.plugin import Collector, Config, hookimpl
+
+class Options(Config):
+    """Options."""
+
+    speed: float = 1.0
+    """Metres a second above which ``it`` is too fast."""
+
+class Wheel(Collector[Options]):
+    """A wheel."""
+
+    name = "wheel"
+
+@hookimpl
+def agentd_collectors():
+    return [Wheel]
+'''
+
+
+def test_options_of_a_plugin_that_another_interpreter_runs(command, tmp_path):
+    """What the agent does not import, and could not, is described with the texts of its options all the same."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "wheel.py").write_text(APART)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "no_module_of_the_agent.py").touch()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/modules exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "a.toml").write_text(
+        f'[agent]\nplugin_dirs = ["{tmp_path}/plugins"]\n'
+        f'[collectors.wheel]\nisolation = "process"\npython = "{python}"\n'
+    )
+    done = command("plugins", "wheel", "--config", str(tmp_path / "a.toml"))
+    assert "\nA wheel.\n" in done.stdout, done.stderr
+    assert "  speed (number, default 1.0)\n      Metres a second above which it is too fast.\n" in done.stdout

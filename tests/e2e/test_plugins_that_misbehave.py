@@ -220,7 +220,9 @@ def test_two_collectors_with_one_series(start_agent):
     assert answer.value("node_load1") != 99
     log = agent.log()
     assert log.count("collectors.second: left out (duplicate): shared") == 1
+    assert "label values ('b',) were there already (came first from collectors.first)" in log
     assert "collectors.third: left out (duplicate): node_load1" in log
+    assert "label values () were there already (came first from collectors.loadavg)" in log
 
 
 BROKEN = {

@@ -11,7 +11,7 @@ from agentd.errors import ToldError
 from agentd.options import Size
 from agentd.plugin import Family, Histogram, NoData, Refused
 from agentd.plugin.declared import declared_metrics
-from tests.isolation.conftest import COLLECTOR, until
+from tests.isolation.conftest import COLLECTOR, interpreters, until
 
 
 async def test_families_come_as_they_are_returned(standing):
@@ -71,7 +71,6 @@ async def test_metrics_of_prometheus_client_arrive(standing):
         ("raise KeyError('x')", ToldError, "KeyError: 'x' (at "),
         ("sys.exit(3)", ToldError, "SystemExit: 3 (at "),
         ("raise StopIteration", ToldError, "RuntimeError: StopIteration"),
-        ("return 42", ToldError, "TypeError: expected a list of families, found 42"),
         ("os._exit(9)", ToldError, "its process has ended: exit status 9"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", ToldError, "its process has ended: ended by SIGSEGV"),
         ("bytearray(1 << 30)", ToldError, "its process has ended: it got no more memory, its memory_limit is 64 MiB"),
@@ -84,6 +83,25 @@ async def test_what_goes_wrong_is_told(standing, body, error, text):
     with pytest.raises(error) as caught:
         await plugin.collect()
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("42", "42, of type int: expected a list or an iterator of Family"),
+        ("{'a': 1.0}", "{'a': 1.0}, of type dict: expected a list or an iterator of Family"),
+        ("Family.gauge('a', 'A.', 1.0)", ", of type Family: put it into a list"),
+    ],
+)
+@pytest.mark.parametrize("python", [None, *interpreters().values()][:2], ids=lambda each: "another" if each else "own")
+async def test_what_is_no_answer_is_told_without_a_place_in_agentd(standing, returned, said, python):
+    """A process says what was returned, and what would be right, as the agent says it of others."""
+    plugin = standing(COLLECTOR.format(f"return {returned}"), python=python)
+    await plugin.start()
+    with pytest.raises(ToldError) as caught:
+        await plugin.collect()
+    assert str(caught.value).startswith("TypeError: returned ")
+    assert str(caught.value).endswith(said)
 
 
 async def test_process_that_ended_comes_back(standing):

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from agentd.config.describe import options
 from agentd.isolation.describe import described_class, plain
 from agentd.isolation.source import DescribeError
 from agentd.options import Duration, Regex, Secret, Size, Url
@@ -70,6 +71,47 @@ def test_class_is_like_the_one_that_is_described(launcher, source):
     assert not fields["token"].required
 
 
+@pytest.mark.parametrize("python", [None, *interpreters().values()], ids=lambda each: "another" if each else "own")
+def test_options_have_the_texts_below_them(launcher, source, python):
+    """What an author has written below an option is shown as if the plugin were imported: of options of a base as well,
+    and of tables.
+    """
+    code = '''
+class Inner(Config):
+    path: str = ""
+    """Where it is."""
+
+class Base(Config):
+    speed: float = 1.0
+    """Metres a second.
+
+    Of the
+    wheel.
+    """
+    old: int = 1
+    """What it was."""
+
+class Mine(Base):
+    old: int = 2
+    bare: int = 3
+    inner: Inner = Inner()
+    """Where
+    things are."""
+
+class Plugin(Collector[Mine]):
+    name = "mine"
+
+@hookimpl
+def agentd_collectors():
+    return [Plugin]
+'''
+    config = described_class(launcher, source(code, python=python)).config_type
+    docs = {"speed": "Metres a second.\n\nOf the wheel.", "old": "What it was.", "inner": "Where things are."}
+    assert {option.name: option.doc for option in options(config)} == {**docs, "bare": ""}
+    (inner,) = [field.type for field in msgspec.structs.fields(config) if field.name == "inner"]
+    assert [option.doc for option in options(inner)] == ["Where it is."]
+
+
 def test_options_that_contradict_each_other_are_found_by_the_plugin(launcher, source):
     """``__post_init__`` of the plugin's own class is asked, and says why."""
     cls = described_class(launcher, source(RICH))
@@ -132,7 +174,10 @@ from typing import Dict, List, Optional
 from agentd.plugin import Duration, Regex, Secret, Size, Url
 class Rich(Config):
     required: str
-    every: Duration = Duration(5)
+    every: Duration = Duration("1h0.5s")
+    most: Size = Size("64 MiB")
+    some: Size = Size("1.5KB")
+    least: Size = Size("7B")
     name: Optional[Regex] = Regex("^a$")
     token: Optional[Secret] = None
     many: Dict[str, List[int]] = {}
@@ -153,3 +198,42 @@ def agentd_collectors():
     ]
     assert told[0] == told[1]
     assert plain(ours.config_type(required="r")) == plain(theirs.config_type(required="r"))
+
+
+@pytest.mark.parametrize("python", [None, *interpreters().values()], ids=lambda each: "another" if each else "own")
+def test_what_is_no_class_of_options_is_refused_everywhere(launcher, source, python):
+    """Every interpreter says what to do, and where."""
+    code = "class Odd:\n    a = 1\n\nclass Plugin(Collector[Odd]):\n    name = 'mine'\n"
+    with pytest.raises(
+        DescribeError, match=r"Odd.* is no class of options: let it extend Config.* \(at .*mine.py:12\)"
+    ):
+        described_class(launcher, source(code, python=python))
+    code = """
+from typing import Any, TypeVar
+C = TypeVar("C")
+class Open(Collector[C]):
+    pass
+class Whatever(Sink[Any]):
+    pass
+class Plugin(Open[Options]):
+    name = "mine"
+@hookimpl
+def agentd_collectors():
+    return [Plugin]
+"""
+    cls = described_class(launcher, source(code, python=python))
+    assert [field.name for field in msgspec.structs.fields(cls.config_type)] == ["number"]
+
+
+@pytest.mark.parametrize("default", ['Duration("10")', 'Size("64")'])
+@pytest.mark.parametrize("version", interpreters() or [pytest.param("", marks=pytest.mark.skip("no other Python"))])
+def test_another_interpreter_refuses_alike(launcher, source, version, default):
+    """A default that is no duration or size says there, too, what would be right."""
+    code = f"from agentd.plugin import Duration, Size\nclass Odd(Config):\n    a: float = {default}\n"
+    with pytest.raises(DescribeError) as ours:
+        described_class(launcher, source(code))
+    with pytest.raises(DescribeError) as theirs:
+        described_class(launcher, source(code, python=interpreters()[version]))
+    said = [str(each.value).partition(" (at ")[0] for each in (ours, theirs)]
+    assert said[0] == said[1]
+    assert said[0].startswith("ValueError: expected a ")

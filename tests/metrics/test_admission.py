@@ -10,10 +10,12 @@ from math import inf, nan
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from agentd.errors import described
 from agentd.metrics.admission import Admission, is_sound
-from agentd.metrics.assembly import assemble
+from agentd.metrics.assembly import assemble, short
 from agentd.metrics.exposition import Renderer
 from agentd.metrics.family import Family, Histogram, Summary
 from agentd.metrics.frame import Layout
@@ -331,11 +333,26 @@ def test_a_million_series_are_cut_off_at_the_budget():
     assert [(rejection.reason, rejection.subject) for rejection in rejections] == [("max_series", "big")]
 
 
-@pytest.mark.parametrize("answer", ["hello", b"hello", {"a": 1.0}, GOOD, 5, None])
-def test_an_answer_that_is_no_list_is_a_failure(answer):
-    """A text or a mapping can be iterated, too, but is no answer: it is a failure, not a success without series."""
-    with pytest.raises(TypeError, match="expected a list of families, found"):
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("hello", "'hello', of type str: expected a list or an iterator of Family"),
+        (b"hello", "b'hello', of type bytes: expected a list or an iterator of Family"),
+        ({"a": 1.0}, "{'a': 1.0}, of type dict: expected a list or an iterator of Family"),
+        (5, "5, of type int: expected a list or an iterator of Family"),
+        (None, "None, of type NoneType: expected a list or an iterator of Family"),
+        (GOOD, f"{short(GOOD)}, of type Family: put it into a list"),
+        (GaugeMetricFamily("a", "A."), "Metric(a, A., gauge, , []), of type GaugeMetricFamily: put it into a list"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_an_answer_that_is_no_list_is_a_failure(answer, said):
+    """A text or a mapping can be iterated, too, but is no answer: it is a failure, not a success without series. What
+    was returned is shown, and what is to be returned, without a place in agentd's own code.
+    """
+    with pytest.raises(TypeError) as caught:
         Admission(20).admit(answer)
+    assert described(caught.value) == f"returned {said}"
 
 
 def test_buckets_count_as_the_series_that_they_are():

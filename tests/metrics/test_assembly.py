@@ -96,6 +96,41 @@ def test_what_is_left_out_claims_no_names():
     assert assemble([("x", [gauge]), ("y", [lost]), ("z", [sum_])])[0] == [gauge, sum_]
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([("x", [family("gauge", "a")]), ("y", [family("gauge", "a")])], "() were there already (came first from x)"),
+        ([("x", [family("gauge", "a")]), ("y", [family("counter", "a")])], "was a gauge before (came first from x)"),
+        (
+            [("x", [family("summary", "a")]), ("y", [family("gauge", "a_sum")])],
+            "like those of a, which came before (came first from x)",
+        ),
+        (
+            [("w", []), ("x", [family("gauge", "a_count")]), ("", []), ("y", [family("histogram", "a")])],
+            "like those of a_count, which came before (came first from x)",
+        ),
+        (
+            [("x", [family("summary", "a")]), ("v", [family("gauge", "b")]), ("y", [family("histogram", "a_sum")])],
+            "like those of a, which came before (came first from x)",
+        ),
+        (
+            [(each, [family("gauge", "b"), family("gauge", "a", l=value)]) for each, value in ("x1", "v2", "y1")],
+            "a: label values ('1',) were there already (came first from x or v)",
+        ),
+        ([("y", [family("gauge", "a"), family("counter", "a")])], "was a gauge before"),
+        ([("", [family("gauge", "a")]), ("y", [family("gauge", "a")])], "() were there already"),
+    ],
+)
+def test_who_came_first_is_named(parts, said):
+    """Whoever reads why something was left out need not search for the other plugin. Where several told the family it
+    is one of them; where nobody is known, none is named.
+    """
+    _, rejections = assemble(parts)
+    plugin, rejection = rejections[-1]
+    assert plugin == "y"
+    assert rejection.what.endswith(said)
+
+
 NAMES = st.sampled_from(["a", "a_sum", "a_count", "a_bucket", "a_count_sum", "b"])
 LABELS = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.sampled_from(["", None, "1", "2"]))
 ANY = st.builds(lambda kind, name, labels: family(kind, name, **labels), st.sampled_from(sorted(MAKE)), NAMES, LABELS)

@@ -226,7 +226,16 @@ async def test_what_two_collectors_claim_is_the_first_ones(gatherer_of, caplog):
         assert (found[("a",)], found[("b",)]) == (1.0, 1.0)
         assert found.get(("agentd_collector_rejected_total", "collectors.two", "duplicate"), 0.0) == count - 1
         Renderer().render(snapshot.families)
-    assert sorted(record.name for record in caplog.records) == ["agentd.collectors.two", "agentd.metrics.gather"]
+    assert sorted((record.name, record.getMessage()) for record in caplog.records) == [
+        (
+            "agentd.collectors.two",
+            "left out (duplicate): a: label values () were there already (came first from collectors.one)",
+        ),
+        (
+            "agentd.metrics.gather",
+            "left out (conflict): a: is a counter here, and was a gauge before (came first from collectors.one)",
+        ),
+    ]
 
 
 async def test_what_others_have_written_gives_way(gatherer_of):

@@ -181,6 +181,14 @@ async def test_a_failure_says_where_and_shows_a_traceback_to_those_who_debug(slo
 
 
 @pytest.mark.parametrize("mode", MODES)
+async def test_what_is_no_answer_is_said_without_a_place_in_agentd(slot_for, mode, caplog):
+    """The line in the log says what was returned and what would be right, which the author can mend."""
+    outcome = await run(slot_for(mode, lambda: {"a": 1.0}))
+    assert outcome.error == "returned {'a': 1.0}, of type dict: expected a list or an iterator of Family"
+    assert messages(caplog) == [f"failed: {outcome.error}"]
+
+
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_machine_that_lacks_the_thing_is_no_failure(slot_for, mode, caplog):
     """NoData is an outcome of its own, of which the log says nothing, and what was good before is good no longer."""
     answers = [GOOD, None]

@@ -72,7 +72,12 @@ def paragraphs(text: str | None) -> list[str]:
 
 
 def own_docs(type_: type) -> dict[str, str]:
-    """Return the docstrings of the attributes that a class itself annotates."""
+    """Return the docstrings of the attributes that a class itself annotates. One that was made up because its plugin is
+    not imported here brings them.
+    """
+    told = vars(type_).get("__field_docs__")
+    if told is not None:
+        return {name: "\n\n".join(paragraphs(text)) for name, text in told.items()}
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(type_)))
     except (OSError, TypeError, SyntaxError):  # made up at run time, or only its compiled form is there
