@@ -181,7 +181,7 @@ class Agent:
             uptime_seconds=self._uptime(),
             ready=self.ready,
             listen=[spelled(address) for address in self._web.bound],
-            config_files=[str(file) for file in self._configured.settings.document.files],
+            config_files=list(map(os.path.abspath, self._configured.settings.document.files)),
             state_directory=str(self.state_directory),
             plugins=[instances.status_of(running) for running in self._roster.runnings],
             disabled=dict(self._configured.settings.disabled),

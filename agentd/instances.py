@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from agentd.config import CollectorKeys, ExporterKeys, Instance
 from agentd.errors import described
@@ -109,7 +109,7 @@ def slot_for(
         return None
     try:
         interval = plugin.interval if keys.interval is None else keys.interval
-        if interval is not None and not 0 < interval < inf:
+        if interval is not None and not _is_time(interval):
             raise ValueError(f"its interval is {interval!r}: expected seconds, or None for each scrape")
         running.slot = Slot(
             plugin,
@@ -134,11 +134,15 @@ def pushing_for(running: Running) -> Pushing | None:
     if not running.up or not isinstance(plugin, Exporter) or not isinstance(keys, ExporterKeys) or not plugin.exports():
         return None
     interval = plugin.interval if keys.interval is None else keys.interval
-    if not 0 < interval < inf:
+    if not _is_time(interval):
         running.fail("cannot be set up", f"its interval is {interval!r}: expected seconds")
         return None
     running.pushing = Pushing(plugin, interval)
     return running.pushing
+
+
+def _is_time(interval: object) -> TypeGuard[float]:
+    return isinstance(interval, int | float) and 0 < interval < inf
 
 
 def transform_of(registry: Registry) -> Transform | None:

@@ -285,7 +285,7 @@ class Registry:
                 classes = [*self._registered(module), *(_checked("collectors", cls) for cls in functions_of(module))]
                 if not classes and not self._pluggy.get_hookcallers(module):
                     raise PluginError(
-                        f"{found.module} registers nothing: mark agentd_collectors, say, with @hookimpl, or a function "
+                        "it registers nothing: mark agentd_collectors, say, with @hookimpl, or a function "
                         "with @collector"
                     )
             except BaseException:

@@ -9,7 +9,7 @@ import pytest
 
 from agentd import instances, leaving
 from agentd.config import CollectorKeys, ExporterKeys, Instance
-from agentd.instances import About, Running, build, leave, slot_for, start, stop, tells
+from agentd.instances import About, Running, build, leave, pushing_for, slot_for, start, stop, tells
 from agentd.metrics.family import Family
 from agentd.metrics.workers import Workers
 from agentd.options import Duration
@@ -236,7 +236,7 @@ def test_slots_go_by_the_configuration_and_else_by_the_plugin():
 
 @pytest.mark.parametrize(
     "cls",
-    [Forgetful, *(type("Odd", (Good,), {"interval": each}) for each in (0, -1.0, float("nan"), float("inf"), "15s"))],
+    [Forgetful, *(type("Odd", (Good,), {"interval": each}) for each in (0, -1.0, float("nan"), float("inf"), b"15s"))],
     ids=lambda cls: str(cls.interval),
 )
 def test_one_that_cannot_have_a_slot_is_named_and_alone(cls, caplog):
@@ -245,6 +245,41 @@ def test_one_that_cannot_have_a_slot_is_named_and_alone(cls, caplog):
     assert slot_for(running, Shelf(), Workers()) is None
     assert not running.up
     assert "cannot be set up" in logged(caplog)[0]
+
+
+@pytest.mark.parametrize("interval", [0, -1.0, float("nan"), float("inf"), b"15s", None])
+def test_an_exporter_with_an_interval_that_is_none_is_named_and_alone(interval, caplog):
+    """It is an error of that exporter, and nothing else."""
+
+    class Odd(Exporter[Config]):
+        name = "odd"
+
+        def export(self, snapshot):
+            """Do nothing."""
+
+    Odd.interval = interval
+    running = Running(Instance("exporters", "odd", "odd", ExporterKeys(), Config()), Odd())
+    assert pushing_for(running) is None
+    assert not running.up
+    assert f"its interval is {interval!r}" in logged(caplog)[0]
+
+
+def test_exporters_go_by_the_configuration_and_else_by_the_plugin():
+    """A key that is left out is the exporter's own choice; one that has no export has nothing to be called."""
+
+    class Timed(Exporter[Config]):
+        name = "timed"
+        interval = "5s"
+
+        def export(self, snapshot):
+            """Do nothing."""
+
+    def made(cls, **keys):
+        return pushing_for(Running(Instance("exporters", "timed", "timed", ExporterKeys(**keys), Config()), cls()))
+
+    assert made(Timed)._interval == Timed.interval == 5.0
+    assert made(Timed, interval=Duration(60))._interval == 60.0
+    assert made(Exporter) is None
 
 
 async def test_hooks_and_limits_of_a_slot_are_those_that_are_there():

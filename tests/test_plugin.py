@@ -130,6 +130,15 @@ def test_options_that_are_only_named_in_quotes_are_refused():
         new_class("Mine", (Collector["Options"],))
 
 
+@pytest.mark.parametrize("kind", [Collector, Exporter])
+def test_an_interval_may_be_written_as_in_the_configuration(kind):
+    """Text becomes seconds; what is no duration is refused in the words of the configuration."""
+    assert type("Timed", (kind,), {"interval": "1m"}).interval == 60.0
+    assert type("Timed", (kind,), {"interval": 2.5}).interval == 2.5
+    with pytest.raises(ValueError, match=r"expected a duration with its unit"):
+        type("Timed", (kind,), {"interval": "5"})
+
+
 def test_a_plugin_stands_on_its_own():
     """Made without anything, in a test say, it has its default options, this machine, a clock and a log."""
     plugin = Fast()

@@ -98,7 +98,10 @@ def _connected(timeout: float) -> _Connection:
             connection.close()
         else:
             return connection
-    raise NoAgentError(f"no agent answers at {', '.join(map(str, files))}. Is it running, and may you open its socket?")
+    raise NoAgentError(
+        f"no agent answers at {', '.join(map(str, files))}. Is it running, with the same STATE_DIRECTORY and "
+        "RUNTIME_DIRECTORY, and may you open its socket?"
+    )
 
 
 def _reason(answer: http.client.HTTPResponse) -> str:

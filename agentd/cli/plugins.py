@@ -12,7 +12,8 @@ from agentd import discovery
 from agentd.cli import common, fail, scaffold, status
 from agentd.cli.client import ask
 from agentd.cli.loading import load, of_agent
-from agentd.config import Settings, suggest
+from agentd.config import KEYS, Settings, suggest
+from agentd.config.settings import Kind
 from agentd.config.spelling import toml
 from agentd.discovery import KINDS
 from agentd.options import Duration
@@ -113,7 +114,7 @@ def show(name: str | None, config_file: str | None, **options: object) -> None:
     if name is None:
         show_all(settings, registry)
         return
-    kinds = [kind for kind in KINDS if name.removeprefix(f"{kind}.") in registry.names(kind)]
+    kinds = [kind for kind in KEYS if name.removeprefix(f"{kind}.") in registry.names(kind)]
     if not kinds and (named := [one for one in settings.instances if name in (one.key, one.name)]):
         for one in named:
             show_one(settings, registry, one.kind, one.plugin)
@@ -133,7 +134,8 @@ def show(name: str | None, config_file: str | None, **options: object) -> None:
 @common
 def new(name: str, kind: str, package: bool, folder: Path, **_options: object) -> None:  # noqa: FBT001  # click hands it over by its name
     """Write a new plugin that works at once, and say what to do next. What is there already is never overwritten."""
-    taken = {*command.commands, *(found.name for found in (*discovery.bundled(), *discovery.installed()))}
+    taken = {each: f"the command `agentd plugins {each}`" for each in command.commands}
+    taken |= {found.name: f"a plugin ({found.origin})" for found in (*discovery.bundled(), *discovery.installed())}
     if reason := scaffold.wrong(name, taken):
         fail(f"{name} cannot be the name of a plugin: {reason}", 2)
     texts = scaffold.files(name, kind, package=package)
@@ -144,15 +146,14 @@ def new(name: str, kind: str, package: bool, folder: Path, **_options: object) -
     for path in texts:
         click.echo(f"wrote {folder / path}")
     first = folder / next(iter(texts))
-    click.echo("\nNext:")
-    if package:
-        click.echo(f"  {shlex.join([sys.executable, '-m', 'pip', 'install', '-e', str(first.parent)])}")
+    steps = [shlex.join([sys.executable, "-m", "pip", "install", "-e", str(first.parent)])] if package else []
     if kind == "collector":
-        click.echo(f"  agentd collect {name if package else shlex.quote(str(first))} --watch")
-        return
-    agent = "" if package else f"[agent]\nplugin_dirs = {toml([str(folder.resolve())])}\n\n"
-    try_it = "agentd check --probe" if kind == "sink" else "agentd check"
-    click.echo(f"  {try_it}\n\nwith this in the configuration:\n\n{agent}{scaffold.section(name, kind)}")
+        steps.append(f"agentd collect {name if package else shlex.quote(str(first))} --watch")
+    else:
+        agent = "" if package else f"[agent]\nplugin_dirs = {toml([str(folder.resolve())])}\n\n"
+        click.echo(f"\nPut this into the configuration:\n\n{agent}{scaffold.section(name, kind)}")
+        steps += ["agentd check --probe" if kind == "sink" else "agentd check", "agentd reload"]
+    click.echo("\n".join(["\nNext:", *(f"  {step}" for step in steps)]))
 
 
 def why(settings: Settings, kind: str, name: str) -> str:
@@ -186,7 +187,7 @@ def show_all(settings: Settings, registry: Registry) -> None:
         console.print(f"{name}: cannot be loaded: {reason}")
 
 
-def show_one(settings: Settings, registry: Registry, kind: str, name: str) -> None:
+def show_one(settings: Settings, registry: Registry, kind: Kind, name: str) -> None:
     """Print everything about one plugin."""
     from agentd.config.describe import options
 
@@ -203,6 +204,8 @@ def show_one(settings: Settings, registry: Registry, kind: str, name: str) -> No
         click.echo(f"  {option.name} ({option.type}, {'required' if option.required else default})")
         for line in option.doc.replace("``", "").splitlines():
             click.echo(f"      {line}")
+    everyone = ", ".join(sorted(KEYS[kind].__struct_fields__))
+    click.echo(f"and what every section of {kind} may have: {everyone} (`agentd config default` tells what they mean)")
     metrics = declared_metrics(cls)
     click.echo("\nMetrics:" if metrics else "\nMetrics: none are declared")
     for metric in metrics:

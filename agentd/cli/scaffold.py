@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -17,14 +17,14 @@ OPTIONS = {
 """What a section says to begin with."""
 
 
-def wrong(name: str, taken: Collection[str]) -> str:
-    """Return why a plugin cannot have a name; nothing where it can."""
+def wrong(name: str, taken: Mapping[str, str]) -> str:
+    """Return why a plugin cannot have a name; nothing where it can. ``taken`` tells who has which name."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         hint = f', such as "{better}"' if better != name and not wrong(better, taken) else ""
         return f"expected lower-case letters, digits and _, a letter first, and no word of Python{hint}"
     if name in taken:
-        return "another plugin, or a command, has that name already"
+        return f"{taken[name]} has that name already"
     return ""
 
 

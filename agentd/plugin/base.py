@@ -12,7 +12,7 @@ from agentd.events.envelope import Event, Record
 from agentd.host import Host
 from agentd.memory import Pressure
 from agentd.metrics.family import Family
-from agentd.options import Config
+from agentd.options import Config, Duration
 from agentd.routes import Principal, Route
 
 CANNOT_BE_TRIED = "cannot be tried: the plugin has no probe()"
@@ -43,6 +43,9 @@ class Plugin(Generic[C]):
                     cls.config_type = argument
             if (why := _no_options(_in_brackets(base))) is not None:
                 raise TypeError(f"class {cls.__name__}: {why}")
+        interval: Any = cls.__dict__.get("interval")
+        if isinstance(interval, str):  # as in the configuration
+            cls.interval = float(Duration.parse(interval))  # type: ignore[attr-defined]  # of collectors and exporters
 
     def __init__(self, config: C | None = None, context: Context | None = None) -> None:
         self.config: C = config if config is not None else self.config_type()  # type: ignore[assignment]

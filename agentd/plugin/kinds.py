@@ -24,8 +24,9 @@ class Collector(Plugin[C]):
     but may return something to await where it finds that it has to."""
     foreign: ClassVar[bool] = False
     """Whether it tells what others have written: where that clashes with what agentd finds itself, it is left out."""
-    interval: ClassVar[float | None] = None
-    """Seconds between two collections on a schedule; None: at each scrape. The configuration may override it."""
+    interval: ClassVar[float | str | None] = None
+    """Time between two collections on a schedule, in seconds or as ``"15s"``, which makes them seconds; None: at each
+    scrape. The configuration may override it."""
     max_series: ClassVar[int] = 20_000
     """Series that it may expose. One that has budgets of its own may need more. The configuration may override it."""
 
@@ -53,8 +54,9 @@ class Collector(Plugin[C]):
 class Exporter(Plugin[C]):
     """Carries metrics out of the agent: by ``export``, at an interval, or by routes that it answers."""
 
-    interval: ClassVar[float] = 15.0
-    """Seconds between two calls of ``export``. The configuration may override it."""
+    interval: ClassVar[float | str] = 15.0
+    """Time between two calls of ``export``, in seconds or as ``"15s"``, which makes them seconds. The configuration may
+    override it."""
 
     def export(self, snapshot: Snapshot) -> Awaitable[None] | None:
         """Carry out what all collectors say now, after this exporter's ``rules``.

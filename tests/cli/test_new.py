@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 def configuration(said):
     """Return the configuration that was shown."""
-    return said.partition("with this in the configuration:\n\n")[2]
+    return said.partition("Put this into the configuration:\n\n")[2].partition("\nNext:")[0]
 
 
 def until(so):
@@ -123,9 +123,9 @@ def test_nothing_is_overwritten(command, tmp_path, arguments):
         ("Door", 'such as "door"'),
         ("class", "no word of Python"),
         ("../door", 'such as "door"'),
-        ("cpu", "has that name already"),
+        ("cpu", "a plugin (bundled) has that name already"),
         ("redis", "has that name already"),
-        ("show", "has that name already"),
+        ("show", "the command `agentd plugins show` has that name already"),
         ("1door", "a letter first"),
     ],
 )

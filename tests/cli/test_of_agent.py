@@ -99,3 +99,12 @@ def test_what_belongs_to_somebody_else_is_not_ours(tmp_path):
     assert not only_ours(file)
     file.chmod(0o644)
     assert only_ours(file)
+
+
+def test_a_file_that_was_named_without_its_folder(start_agent, command):
+    """An agent that was given a relative path says where the file is, whoever asks from wherever."""
+    agent = start_agent(arguments=("--config", "./agentd.toml"))
+    assert json.loads(agent.get("/api/v1/status").body)["config_files"] == [str(agent.folder / "agentd.toml")]
+    done = command("explain", "node_load1", environment=agent.environment)
+    assert "name it with --config" not in done.stderr
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ import pytest
 
 from agentd.plugin import Family, Histogram, NotDurable, Reject, Retry
 from agentd.testing import (
+    FakeClock,
     Recorder,
     assert_metrics,
     check_plugin,
@@ -306,14 +307,15 @@ def test_an_exporter(plugin, tmp_path):
     with pytest.raises(FileNotFoundError):
         run_exporter(sheet, families, config={"path": path})
     path.parent.mkdir()
-    run_exporter(sheet, families, config={"path": path})
+    clock = FakeClock(7.5)
+    run_exporter(sheet, families, config={"path": path}, clock=clock)
     assert path.read_text().splitlines() == [
-        "hall_open,door=gate,1.0",
-        "hall_open,door=gate side=north,0.0",
-        "hall_stay_seconds_bucket,le=1.0,1",
-        "hall_stay_seconds_bucket,le=+Inf,1",
-        "hall_stay_seconds_sum,,0.5",
-        "hall_stay_seconds_count,,1",
+        "7.5,hall_open,door=gate,1.0",
+        "7.5,hall_open,door=gate side=north,0.0",
+        "7.5,hall_stay_seconds_bucket,le=1.0,1",
+        "7.5,hall_stay_seconds_bucket,le=+Inf,1",
+        "7.5,hall_stay_seconds_sum,,0.5",
+        "7.5,hall_stay_seconds_count,,1",
     ]
     check_plugin(sheet, config={"path": str(path)})
 

@@ -246,7 +246,7 @@ def test_defaults_that_contradict_each_other_are_found():
     ("attributes", "found"),
     [
         ({"blocking": "yes"}, ("attribute", "blocking")),
-        ({"interval": "5s"}, ("attribute", "interval")),
+        ({"interval": [5]}, ("attribute", "interval")),
         ({"interval": -1.0}, ("attribute", "interval")),
         ({"max_series": "many"}, ("attribute", "max_series")),
     ],

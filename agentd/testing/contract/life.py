@@ -47,7 +47,7 @@ SENT_WITHIN = 30.0
 """Seconds that a batch may take: the agent's default."""
 
 
-EXPORTED_WITHIN = Exporter.interval
+EXPORTED_WITHIN = 15.0
 """Seconds that an export may take before it delays the next."""
 
 
