@@ -35,7 +35,8 @@ class Host:
     """
 
     def __init__(self, paths: HostPaths | None = None) -> None:
-        self.paths = paths or HostPaths()
+        self.paths: HostPaths = paths or HostPaths()
+        """Where its files are."""
         self._kept: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._retired: deque[tuple[float, int]] = deque()

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat, SupportsIndex, SupportsInt, dataclass_transform
 from urllib.parse import urlsplit
 
@@ -101,8 +101,10 @@ class Regex:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        """The expression as it was written."""
         self._compiled = re.compile(pattern)
-        self.search = self._compiled.search
+        self.search: Callable[..., re.Match[str] | None] = self._compiled.search
+        """As of a compiled expression of ``re``: the match in a text, or None."""
 
     @classmethod
     def parse(cls, text: object) -> "Regex":

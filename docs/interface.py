@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MemberDescriptorType
@@ -118,7 +119,7 @@ def members(cls: type) -> list[str]:
         name
         for base in cls.__mro__
         if base.__module__.startswith("agentd.")
-        for name in (*vars(base), *inspect.get_annotations(base))
+        for name in (*vars(base), *inspect.get_annotations(base), *attributes(base))
     }
     return sorted(name for name in names if not name.startswith("_"))
 
@@ -150,7 +151,7 @@ def heading(cls: type) -> str:
 
 def described(cls: type) -> Iterator[str]:
     """Yield a line for each member that a class has of its own; its constructor where it says how to call it."""
-    docs = own_docs(cls)
+    docs = own_docs(cls) | {name: doc for name, (_, doc) in attributes(cls).items()}
     begun = False
     for name, node in own(cls).items():
         if isinstance(node, ast.AnnAssign):
@@ -158,14 +159,18 @@ def described(cls: type) -> Iterator[str]:
         else:
             value = inspect.getattr_static(cls, name)
             text, doc = signature(node), " ".join(prose(value))
-            text = f"{name}: {ast.unparse(node.returns)}" if isinstance(value, property) and node.returns else text
+            text = (
+                f"{name}: {ast.unparse(node.returns)}"
+                if isinstance(value, property | cached_property) and node.returns
+                else text
+            )
         yield from () if begun else ("",)
         begun = True
         yield f"- `{' '.join(text.split())}`" + (f": {' '.join(doc.replace('``', '`').split())}" if doc else "")
 
 
 def own(cls: type) -> dict[str, ast.AnnAssign | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Return the public attributes and methods that a class's source has, ``__init__`` included."""
+    """Return the public attributes and methods that a class's source has, ``__init__`` and what it sets included."""
     found: dict[str, ast.AnnAssign | ast.FunctionDef | ast.AsyncFunctionDef] = {}
     for node in parsed(cls).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -176,6 +181,33 @@ def own(cls: type) -> dict[str, ast.AnnAssign | ast.FunctionDef | ast.AsyncFunct
             continue
         if name == "__init__" or not name.startswith("_"):
             found.setdefault(name, node)
+        if name == "__init__":
+            found |= {each: node for each, (node, _) in attributes(cls).items() if each not in found}
+    return found
+
+
+def attributes(cls: type) -> dict[str, tuple[ast.AnnAssign, str]]:
+    """Return the public attributes that a class's own ``__init__`` sets, with their types and docstrings.
+
+    The type is that of the parameter which it is set to, unless it has its own. Raises ``ValueError`` without either.
+    """
+    found: dict[str, tuple[ast.AnnAssign, str]] = {}
+    for method in (each for each in parsed(cls).body if isinstance(each, ast.FunctionDef) and each.name == "__init__"):
+        types = {each.arg: each.annotation for each in (*method.args.args, *method.args.kwonlyargs)}
+        for node, below in pairwise([*method.body, ast.Pass()]):
+            match node:
+                case ast.Assign([ast.Attribute(ast.Name("self"), name)], value):
+                    type_ = types.get(value.id) if isinstance(value, ast.Name) else None
+                case ast.AnnAssign(ast.Attribute(ast.Name("self"), name), type_):
+                    pass
+                case _:
+                    continue
+            if name.startswith("_"):
+                continue
+            if type_ is None:
+                raise ValueError(f"{cls.__name__}.{name} is public: its assignment in __init__ needs a type")
+            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+            found[name] = ast.AnnAssign(ast.Name(name), type_, None, 1), " ".join(paragraphs(str(text)))
     return found
 
 

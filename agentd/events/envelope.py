@@ -56,7 +56,9 @@ class Record:
         self.seq = seq
         """Its place in the order of all events of this agent; grows, with gaps."""
         self.type = type
+        """What happened, as in the event."""
         self.source = source
+        """Who says so, as in the event."""
         self.json = json
         """The whole envelope as JSON in UTF-8, on one line."""
 

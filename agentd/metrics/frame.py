@@ -30,7 +30,7 @@ class Layout:
         listed = list(families)
         self._heads: list[Any] = list(map(_head, listed))
         self._keys: list[list[Any]] = list(map(list, map(_samples, listed)))
-        self.series = sum(map(len, self._keys))
+        self.series: int = sum(map(len, self._keys))
         """How many samples there are."""
 
     @classmethod
@@ -90,6 +90,7 @@ class Frame(Sequence[Family]):
         if len(values) != layout.series:
             raise ValueError(f"expected {layout.series} values, one for each sample, found {len(values)}")
         self.layout = layout
+        """The families, without their values."""
         self.values = values
         """The value of each sample of each family, in order."""
 

@@ -49,8 +49,11 @@ class Plugin(Generic[C]):
 
     def __init__(self, config: C | None = None, context: Context | None = None) -> None:
         self.config: C = config if config is not None else self.config_type()  # type: ignore[assignment]
-        self.context = context or Context(name=getattr(type(self), "name", type(self).__name__))
-        self.log = logging.getLogger(f"agentd.{self.context.name}")
+        """Its options, checked."""
+        self.context: Context = context or Context(name=getattr(type(self), "name", type(self).__name__))
+        """What the agent gives it."""
+        self.log: logging.Logger = logging.getLogger(f"agentd.{self.context.name}")
+        """Its part of the agent's log."""
 
     @property
     def host(self) -> Host:

@@ -29,7 +29,9 @@ class Retry(Exception):
     def __init__(self, why: str = "", *, after: float | None = None, accepted: int = 0) -> None:
         super().__init__(why)
         self.after = after
+        """Seconds to wait; None where that is left to the agent."""
         self.accepted = accepted
+        """How many of the first of the batch have arrived."""
 
 
 class Reject(Exception):
@@ -37,4 +39,5 @@ class Reject(Exception):
 
     def __init__(self, ids: Iterable[str], why: str) -> None:
         super().__init__(why)
-        self.ids = frozenset(ids)
+        self.ids: frozenset[str] = frozenset(ids)
+        """The ids of the events that will never be accepted."""

@@ -1,5 +1,6 @@
 """The public interface is listed, and what was there once is there still."""
 
+import ast
 import inspect
 import json
 import runpy
@@ -147,3 +148,49 @@ def test_every_public_name_is_on_the_page():
         assert lines[4].strip(), f"{lines[0]} has no docstring"
         assert not lines[4].startswith("- `"), f"{lines[0]} has no docstring"
     assert "- `send(self, events: Sequence[Record]) -> Awaitable[None] | None`: Deliver events" in page
+
+
+def test_attributes_are_shown_as_such():
+    """Properties, cached ones too, and what ``__init__`` sets stand on the page with type and meaning, not as calls."""
+    page = (ROOT / "docs/api.md").read_text()
+    record = page.partition("\n## Record\n")[2].partition("\n## ")[0]
+    listed = {"Record.seq", "Record.type", "Record.source", "Record.json", "Record.event", "Sink.log"}
+    assert listed <= INTERFACE["listing"]().keys()
+    for line in (
+        "- `seq: int`: Its place in the order",
+        "- `type: str`: What",
+        "- `source: str`: Who",
+        "- `json: bytes`: The whole envelope",
+        "- `event: Event`: The event itself.",
+        "- `id: str`: The event's id",
+    ):
+        assert f"\n{line}" in record, line
+    assert "event(self)" not in record
+
+
+class Attributes:
+    """Sets attributes in each way."""
+
+    def __init__(self, given: int, other: str = "") -> None:
+        self.given = given
+        """What was given."""
+        self.made: list[str] = [other]
+        self._hidden = 1
+
+
+class Untyped:
+    """Has an attribute of which nobody knows the type."""
+
+    def __init__(self) -> None:
+        self.made = [1]
+
+
+def test_attributes_of_a_class():
+    """An attribute has the type of the parameter that it is set to, or its own; without either it is named."""
+    found = INTERFACE["attributes"](Attributes)
+    assert {name: (ast.unparse(node), doc) for name, (node, doc) in found.items()} == {
+        "given": ("given: int", "What was given."),
+        "made": ("made: list[str]", ""),
+    }
+    with pytest.raises(ValueError, match=r"Untyped\.made is public: its assignment in __init__ needs a type"):
+        INTERFACE["attributes"](Untyped)

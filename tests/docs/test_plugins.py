@@ -97,6 +97,14 @@ def test_the_program_works_when_pasted(agentd, tmp_path):
     assert f"collectors.door: would run {program} for each collection, as " in tried.stdout
 
 
+def test_the_shell_works_when_pasted(agentd):
+    """The section of the page that wants a shell has one."""
+    configuration = blocks("Any program", "toml")[1] + 'timeout = "30s"\n'
+    result = agentd("collect", "users", configuration=configuration)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^users_logged_in [0-9]+\.0$", result.stdout, re.MULTILINE)
+
+
 UPS = """
 import sys
 for _ in sys.stdin:
@@ -109,7 +117,7 @@ def test_the_stream_works_when_pasted(agentd, tmp_path):
     """A program that answers with the page's JSON lines, run as the section beside it says, tells both samples."""
     lines = blocks("Any program", "json")[0]
     (tmp_path / "read-ups").write_text(UPS.replace("ANSWER", repr(lines.rstrip())))
-    configuration = blocks("Any program", "toml")[1].replace("/usr/local/bin/read-ups", str(tmp_path / "read-ups"))
+    configuration = blocks("Any program", "toml")[2].replace("/usr/local/bin/read-ups", str(tmp_path / "read-ups"))
     configuration = configuration.replace('"python3"', f'"{sys.executable}"') + 'timeout = "30s"\n'
     result = agentd("collect", "ups", configuration=configuration)
     assert result.returncode == 0, result.stderr

@@ -22,6 +22,7 @@ from agentd.metrics.slot import Slot
 from agentd.metrics.workers import Workers
 from agentd.plugin import Context, Family, Secret, Size
 from agentd_plugins.collectors.exec import Exec
+from agentd_plugins.collectors.exec import stream as stream_module
 from agentd_plugins.collectors.exec.formats import SERIES, Sample, Samples, labelled, line_of_json, parse
 from agentd_plugins.collectors.exec.options import ExecConfig
 from agentd_plugins.collectors.exec.program import ProgramError, command_of, located, outcome
@@ -29,6 +30,17 @@ from agentd_plugins.collectors.exec.said import LINES, LONGEST, Said
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; no measurement."""
+
+
+@pytest.fixture(autouse=True)
+def first(monkeypatch):
+    """Sets for how long a collection waits for what a stream tells first: for as long as a test may take at first."""
+
+    def put(seconds):
+        monkeypatch.setattr(stream_module, "FIRST", seconds)
+
+    put(PATIENCE)
+    return put
 
 
 def sh(script, **options):
@@ -174,6 +186,7 @@ async def test_labels_tell_programs_apart(begin):
         ("echo a 1 2 3 4", "line 1"),
         ("echo a 1; printf '\\377\\376\\0 garbage'", "line 2"),
         ("head -c 3000 /dev/urandom", "not understood"),
+        ("echo a 1; echo 'users: 3'", "line 2: expected users without a colon behind it, found 'users: 3'"),
     ],
 )
 async def test_a_failure_says_why(begin, script, says, children):
@@ -244,7 +257,9 @@ async def test_what_hangs_is_killed_with_all_that_it_began(begin, tmp_path, capl
     slot._give_up()  # as when its time is over; no machine is too slow for that
     await gathering
     assert slot.last.status == "timed out"
-    await until(lambda: "sh was killed, because it had not ended in time; it last said: waiting" in caplog.text)
+    hint = 'one that is to go on for long wants mode = "stream"'
+    said = f"sh was killed, because it had not ended in time; it last said: waiting; {hint}"
+    await until(lambda: said in caplog.text)
     grandchild = int((tmp_path / "pid").read_text())
     await until(lambda: not runs(grandchild))
     await until(lambda: not children())
@@ -322,6 +337,14 @@ def odd(tmp_path):
     [
         ({"command": "agentd-no-such-program"}, "there is no program 'agentd-no-such-program' in /usr/local/sbin:"),
         ({"command": "sh -c 'echo a b'"}, "is -c 'echo a b' meant as its args?"),
+        ({"command": "sh -c 'who | wc'"}, "is -c 'who | wc' meant as its args?"),
+        ({"command": "who | wc -l"}, 'for one, write command = "sh" and args = ["-c", "who | wc -l"]'),
+        (
+            {"command": 'echo "$USER'},
+            'no shell is involved: for one, write command = "sh" and args = ["-c", "echo \\"$USER"]',
+        ),
+        ({"command": "./a"}, "there is no program './a' in /, which is its cwd: write the whole path, or set cwd"),
+        ({"command": "b/a", "cwd": "{}"}, "there is no program 'b/a' in {}, which is its cwd"),
         ({"command": "{}/nowhere"}, "there is no program '{}/nowhere'"),
         ({"command": "{}"}, "{} is no file that can be run"),
         ({"command": "{}/plain/x"}, "there is no program '{}/plain/x'"),
@@ -427,6 +450,74 @@ async def test_a_stream_is_asked(begin, form, line, children):
     assert len(children()) == 1
 
 
+SILENT = {
+    "nothing": ("sleep 1000", {}, "sh has told nothing for more than 1 s since it began: does it flush its output (ff"),
+    "no end": (
+        "echo a 1; sleep 1000",
+        {},
+        "sh has ended no answer for more than 1 s since it began: an empty line ends",
+    ),
+    "no JSON": ("echo a 1; sleep 1000", {"format": "json"}, "told nothing that is understood for more than 1 s since"),
+}
+
+
+@pytest.mark.parametrize(("script", "options", "says"), SILENT.values(), ids=SILENT)
+async def test_one_that_tells_nothing_holds_nobody_up(begin, first, script, options, says):
+    """Once its first moment is over, collections fail at once and say what to look at, always in the same words."""
+    plugin = await begin(stream(script, **options))
+    await until(lambda: plugin._stream._written or (plugin._stream._process and script.startswith("sleep")))
+    first(0.0)
+    for _ in range(3):
+        with pytest.raises(ProgramError) as error:
+            await asyncio.wait_for(plugin.collect(), PATIENCE)
+        assert says in str(error.value)
+
+
+async def test_what_it_tells_late_is_told(begin, first, tmp_path):
+    """A program that needs longer for its first answer is told from then on."""
+    first(0.0)
+    os.mkfifo(tmp_path / "in")
+    plugin = await begin(stream(f"exec cat {tmp_path}/in"))
+    with await asyncio.to_thread(open, tmp_path / "in", "w", buffering=1) as fifo:
+        with pytest.raises(ProgramError, match="since it began"):
+            await asyncio.wait_for(plugin.collect(), PATIENCE)
+        fifo.write("a 1\n\n")
+        await until(lambda: plugin._stream._told)
+        assert told(await plugin.collect()) == {("a", ()): 1.0}
+
+
+def test_silence_is_said_in_few_words():
+    """The time is rounded down to a power of ten, so that the log does not have a new text with each scrape."""
+    plugin = Exec(stream("true"))
+    said = []
+    for seconds in (0.2, 1.0, 9.0, 10.5, 99.0, 250.0):
+        plugin._stream._begun = plugin.clock.monotonic() - seconds
+        said.append(plugin._stream._silence().split(" since ")[0].partition("than ")[2])
+    assert said == ["1 s", "1 s", "1 s", "10 s", "10 s", "100 s"]
+
+
+async def test_one_that_is_asked_and_does_not_flush_is_told_of(begin, caplog):
+    """A collection that is given up says once what to look at."""
+    plugin = await begin(stream("while read l; do :; done", signal="stdin"))
+    for _ in range(2):
+        plugin.context.deadline = None
+        collecting = asyncio.create_task(plugin.collect())
+        await until(lambda: plugin._stream._asked)
+        await asyncio.sleep(0)
+        plugin.context.deadline = 0.0
+        collecting.cancel()
+        await asyncio.wait({collecting})
+    assert caplog.text.count("sh was asked and has told nothing: does it flush its output") == 1
+
+
+async def test_one_that_tells_events_alone(begin):
+    """Events are an answer, too: there is nothing wrong with a program that has no metrics."""
+    emitted = []
+    plugin = await begin(stream("""echo '{"event":"a.b"}'; sleep 1000""", format="json"), emit=emitted.append)
+    assert told(await asyncio.wait_for(plugin.collect(), PATIENCE)) == {}
+    assert len(emitted) == 1
+
+
 async def test_nothing_to_tell_is_an_answer(begin):
     """An empty line alone says that there is nothing."""
     plugin = await begin(stream("while read l; do echo; done", signal="stdin"))
@@ -512,7 +603,7 @@ async def test_its_end_is_said(begin, caplog):
 @pytest.mark.parametrize(
     ("script", "options", "says"),
     [
-        ("sleep 1000", {"max_age": 0.3}, "sh has told nothing for 0.3 s: it was killed"),
+        ("sleep 1000", {"max_age": 0.3}, "sh has told nothing for 0.3 s: it was killed; does it flush its output"),
         ("sleep 1000", {"max_age": 0.3, "signal": "stdin"}, "sh has not answered for 0.3 s: it was killed"),
         ("exec >&-; sleep 1000", {}, "sh has closed its standard output: it was killed"),
         ("head -c 100000 /dev/zero; sleep 1000", {"max_output": Size(2048)}, "wrote a line of more than 2048 bytes"),
@@ -574,6 +665,15 @@ def section(name, script, **options):
     return "\n".join([*lines, *(f"{key} = {value}" for key, value in options.items())]) + "\n"
 
 
+def told_by(agent, **labels):
+    """Return the process that tells its own number, once it does: a loaded machine may need more than a moment."""
+    end = time.monotonic() + PATIENCE
+    while (number := agent.get("/metrics").value("pid", **labels)) is None:
+        assert time.monotonic() < end, "it does not tell"
+        time.sleep(2.0)  # one that fails again and again is asked less often
+    return int(number)
+
+
 def test_programs_take_no_name_of_others(start_agent):
     """Two that tell the same series are told apart by labels; what the agent tells itself no program can take."""
     loads = "echo 'node_load1 -1'; echo 'agentd_build_info 7'; echo 'mine 1'"
@@ -594,7 +694,7 @@ def test_no_program_outlives_the_agent(start_agent, number):
     """A program that runs as long as the agent ends with it, even where the agent is killed: its input ends."""
     script = "echo pid $$; echo; cat >/dev/null"
     agent = start_agent(section("lasting", script, mode='"stream"'))
-    pid = int(agent.get("/metrics").value("pid"))
+    pid = told_by(agent)
     assert runs(pid)
     agent.stop(number)
     end = time.monotonic() + PATIENCE
@@ -608,7 +708,7 @@ def test_a_reload_begins_a_changed_program_anew(start_agent):
     script = "echo 'pid{p=\"P\"}' $$; echo; cat >/dev/null"
     lasting = {name: section(name, script.replace("P", name), mode='"stream"') for name in ("one", "two")}
     agent = start_agent("".join(lasting.values()))
-    before = {name: int(agent.get("/metrics").value("pid", p=name)) for name in lasting}
+    before = {name: told_by(agent, p=name) for name in lasting}
     file = agent.folder / "agentd.toml"
     file.write_text(file.read_text().replace(lasting["two"], lasting["two"] + 'env = { X = "1" }\n'))
     command = [sys.executable, "-m", "agentd", "reload"]
@@ -618,7 +718,7 @@ def test_a_reload_begins_a_changed_program_anew(start_agent):
     while runs(before["two"]):
         assert time.monotonic() < end
         time.sleep(0.02)
-    after = {name: int(agent.get("/metrics").value("pid", p=name)) for name in lasting}
+    after = {name: told_by(agent, p=name) for name in lasting}
     assert after["one"] == before["one"]
     assert after["two"] != before["two"]
 
@@ -668,6 +768,29 @@ def test_labels_are_put_on(own, given):
     (after,) = labelled([family], given)
     (key,) = after.samples
     assert dict(zip(after.label_names, key, strict=True)) == {**own, **given}
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("prometheus", 'a 1\n  b:{x="y"} 2\n'),
+        ("prometheus", "# TYPE b: gauge\nb:\t2\n"),
+        ("openmetrics", "a 1\nb: 2\n# EOF\n"),
+    ],
+)
+def test_a_colon_behind_a_name_is_refused(form, text):
+    """``users: 3`` is a slip, though the format allows it; the error names the line."""
+    with pytest.raises(ProgramError, match="line 2: expected b without a colon behind it, found '"):
+        parse(form, text.encode(), "mine")
+
+
+def test_a_colon_within_a_name_is_none_behind_it():
+    """Names of recording rules, and colons in labels, are left alone."""
+    text = b'# HELP job:a What: it is.\njob:a 1\n:b{x="c: 3"} 2\n'
+    assert [family.name for family in parse("prometheus", text, "mine").families] == ["job:a", ":b"]
+    assert line_of_json(b'{"name":"job:a","value":1}').name == "job:a"
+    with pytest.raises(ValueError, match="'a:' is no name of a metric"):
+        line_of_json(b'{"name":"a:","value":1}')
 
 
 def test_kinds_and_help_of_json_lines():

@@ -96,7 +96,9 @@ class Exec(Collector[ExecConfig]):
         except asyncio.CancelledError:
             if not self.time_left():
                 last = f"; it last said: {self._said.last}" if self._said.last else ""
-                self.log.warning("%s", f"{self._command.program} was killed, because it had not ended in time{last}")
+                hint = 'one that is to go on for long wants mode = "stream"'
+                why = f"was killed, because it had not ended in time{last}; {hint}"
+                self.log.warning("%s", f"{self._command.program} {why}")
             raise
         finally:
             writing.cancel()

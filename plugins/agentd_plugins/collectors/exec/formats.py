@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SERIES = 20_000
 """Series of JSON lines that are kept at most; what the collector may show is limited by ``max_series``."""
 
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?<!:)")
+_COLON = re.compile(rb"^[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*):(?![a-zA-Z0-9_:]).*", re.MULTILINE)
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -64,8 +65,11 @@ def parse(format: str, data: bytes, source: str) -> Answer:
         if format == "json":
             return _json(data, source)
         if format == "openmetrics":
-            return Answer(list(_openmetrics(data, source)))
+            metrics: list[Family | ClientMetric] = list(_openmetrics(data, source))
+            _refuse_colons(data)
+            return Answer(metrics)
         families, repeated = _textformat.parse(data if data.endswith(b"\n") or not data else data + b"\n")
+        _refuse_colons(data)
     except ValueError as error:
         raise ProgramError(f"its output is not understood: {error}") from None
     return Answer([_helped(family, source) for family in families], [], repeated)
@@ -165,6 +169,13 @@ def _json(data: bytes, source: str) -> Answer:
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
     return Answer(list(samples.families(source)), events)
+
+
+def _refuse_colons(data: bytes) -> None:
+    """Raise ``ValueError`` where a name ends in a colon: the format allows it, but ``users: 3`` is meant otherwise."""
+    if found := _COLON.search(data):
+        number, line = data.count(b"\n", 0, found.start()) + 1, found[0][:80].decode("utf-8", "replace")
+        raise ValueError(f"line {number}: expected {found[1].decode()} without a colon behind it, found {line!r}")
 
 
 def _openmetrics(data: bytes, source: str) -> "Iterable[ClientMetric]":

@@ -11,7 +11,8 @@ class ExecConfig(Config):
     """Options of the collector exec."""
 
     command: Annotated[str, Meta(min_length=1, examples=["/usr/local/bin/read-ups"])]
-    """The program: a path, or a name that is looked for in PATH. No shell is involved."""
+    """The program: a path, taken from ``cwd`` where it is relative, or a name that is looked for in PATH. No shell is
+    involved."""
     args: list[str] = []
     """What it is given as arguments, each on its own."""
     mode: Literal["once", "stream"] = "once"
@@ -27,7 +28,7 @@ class ExecConfig(Config):
     inherit_env: list[str] | bool = False
     """Names of variables of the agent's own environment that it has as well; ``true`` for all."""
     cwd: str = "/"
-    """The folder in which it runs."""
+    """The folder in which it runs, and from which relative paths are taken."""
     max_output: Size = Size(1 << 20)
     """How much it may write in one answer before it is killed. Of a stream, no more is read in a second."""
     signal: Literal["none", "stdin"] = "none"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import shlex
 import shutil
@@ -15,6 +16,9 @@ from typing import NamedTuple
 from agentd_plugins.collectors.exec.options import ExecConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+SHELL = "|><&;$`*"
+"""Characters that mean something to a shell, and are hardly ever part of a program's name."""
 
 CHUNK = 65536
 
@@ -58,9 +62,7 @@ def located(command: Command) -> str:
         mode = os.stat(path).st_mode
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            where = "" if "/" in name else f" in {command.env.get('PATH', PATH)}"
-            advice = f"; is {shlex.join(shlex.split(name)[1:])} meant as its args?" if _has_arguments(name) else ""
-            raise ProgramError(f"there is no program {name!r}{where}{advice}") from None
+            raise ProgramError(f"there is no program {name!r}{_where(command)}{_advice(name)}") from None
         raise ProgramError(f"{path}: {error.strerror}") from None
     if not stat.S_ISREG(mode):
         raise ProgramError(f"{path} is no file that can be run")
@@ -71,11 +73,24 @@ def located(command: Command) -> str:
     return path
 
 
-def _has_arguments(name: str) -> bool:
+def _where(command: Command) -> str:
+    """Return where a program was looked for, unless its name says it."""
+    if "/" not in command.program:
+        return f" in {command.env.get('PATH', PATH)}"
+    if command.program.startswith("/"):
+        return ""
+    return f" in {command.cwd}, which is its cwd: write the whole path, or set cwd"
+
+
+def _advice(name: str) -> str:
+    """Return what is probably meant by a name that there is no program of."""
     try:
-        return len(shlex.split(name)) > 1
+        words = shlex.split(name)
     except ValueError:  # a quotation mark that is not closed
-        return False
+        words = []
+    if any(each in name for each in SHELL) and words[1:2] != ["-c"]:
+        return f'; no shell is involved: for one, write command = "sh" and args = ["-c", {json.dumps(name)}]'
+    return f"; is {shlex.join(words[1:])} meant as its args?" if len(words) > 1 else ""
 
 
 def spawn(command: Command, *, lasting: bool) -> "subprocess.Popen[bytes]":

@@ -12,6 +12,11 @@ from agentd_plugins.collectors.exec.said import Said
 LONGEST_DELAY = 60.0
 """Seconds between two beginnings at most. One that ran for as long is begun again as if it had never failed."""
 
+FIRST = 1.0
+"""Seconds after its beginning for which collections wait for what it tells first: later ones fail at once."""
+
+FLUSH = "does it flush its output (fflush, stdbuf -oL, python -u)?"
+
 LARGE = 16 << 10
 """Bytes from which on an answer is parsed in a worker, beside the agent's other work."""
 
@@ -35,6 +40,8 @@ class Stream:
         self._told: Answer | None = None
         self._known, self._next = Samples(), Samples()  # of JSON lines, and of those behind the last empty line
         self._problem = ""
+        self._begun = 0.0
+        self._written = False  # whether anything came since then
         self._at = 0.0  # when something came last, or was asked for
         self._asked = self._answered = 0
         self._changed = asyncio.Event()
@@ -71,9 +78,12 @@ class Stream:
         if self._config.signal == "stdin":
             await self._ask()
         while self._told is None and not self._problem:
-            await self._changed.wait()
+            try:
+                await asyncio.wait_for(self._changed.wait(), self._begun + FIRST - self._plugin.clock.monotonic())
+            except TimeoutError:
+                break
         if self._told is None:
-            raise ProgramError(self._problem)
+            raise ProgramError(self._problem or self._silence())
         if self._config.format == "json":
             return Answer(list(self._known.families(self._plugin.context.name)))
         return self._told
@@ -99,7 +109,8 @@ class Stream:
         longest = self._config.max_output
         process = await Process.begin(self._command, self._plugin.in_worker, lasting=True, longest=longest)
         self._process = process
-        self._at = self._plugin.clock.monotonic()
+        self._begun = self._at = self._plugin.clock.monotonic()
+        self._written = False
         self._asked = self._answered = 0
         self._problem = ""
         self._known, self._next = Samples(), Samples()
@@ -142,6 +153,7 @@ class Stream:
             if not line:
                 return
             self._at = self._plugin.clock.monotonic()
+            self._written = True
             left -= len(line)
             lines += 1
             if left < 0:
@@ -170,9 +182,9 @@ class Stream:
             found = line_of_json(line)
             if isinstance(found, Told):
                 self._plugin.context.emit(found.as_event(self._plugin.context.name))
-                return
-            self._known.put(found)
-            self._next.put(found)
+            else:
+                self._known.put(found)
+                self._next.put(found)
         except ValueError as error:
             self._plugin.log.warning("a line is left out: %s", self._plugin.harmless(error))
             return
@@ -221,13 +233,32 @@ class Stream:
         process = self._process
         if process is None:
             return
-        if self._asked == self._answered:
+        new = self._asked == self._answered
+        if new:
             self._asked += 1
             self._at = self._plugin.clock.monotonic()
             process.ask()
         number = self._asked
-        while self._process is process and self._answered < number:
-            await self._changed.wait()
+        try:
+            while self._process is process and self._answered < number:
+                await self._changed.wait()
+        except asyncio.CancelledError:
+            if new and not self._written and not self._plugin.time_left():
+                self._plugin.log.warning("%s", f"{self._command.program} was asked and has told nothing: {FLUSH}")
+            raise
+
+    def _silence(self) -> str:
+        """Return what is wrong with one that is running and has not told anything yet.
+
+        The time is a power of ten, for the log names each text once: it should not be another one with each scrape.
+        """
+        silent = max(1, int(self._plugin.clock.monotonic() - self._begun))
+        since = f"for more than {10 ** (len(str(silent)) - 1)} s since it began"
+        if not self._written:
+            return f"{self._command.program} has told nothing {since}: {FLUSH}"
+        if self._config.format == "json":
+            return f"{self._command.program} has told nothing that is understood {since}: see the log"
+        return f"{self._command.program} has ended no answer {since}: an empty line ends one; {FLUSH}"
 
     async def _watch(self) -> None:
         """Raise ``ProgramError`` when it has been silent for too long."""
@@ -237,5 +268,6 @@ class Stream:
             waits = self._config.signal == "none" or self._asked > self._answered
             if waits and silent >= longest:
                 what = "has told nothing" if self._config.signal == "none" else "has not answered"
-                raise ProgramError(f"{self._command.program} {what} for {silent:.1f} s: it was killed")
+                hint = "" if self._written else f"; {FLUSH}"
+                raise ProgramError(f"{self._command.program} {what} for {silent:.1f} s: it was killed{hint}")
             await asyncio.sleep(longest - silent if waits else longest / 4)
