@@ -3,8 +3,8 @@
 A round has about five reloads, fifteen scrapes, a hundred posts, forty streams and seventy robots that come and go.
 Descriptors, threads and tasks are as many after each, so that one that stays every other round is a leak. Blocks of
 Python's memory go up and down a little; a plugin that stays after each reload has several hundred of them, and so has
-an object that each request leaves. Resident memory, which has what C allocates as well, gets holes at first: in a run of
-forty minutes it went from 58 to 77 MB within the first eight, and grew by 8 KB a round in the last thirty.
+an object that each request leaves. Resident memory, which has what C allocates as well, gets holes at first: in a
+run of forty minutes it went from 58 to 77 MB within the first eight, and grew by 8 KB a round in the last thirty.
 """
 
 import logging
