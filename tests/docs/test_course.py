@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.plugin import Family, Histogram, NotDurable, Reject, Retry
+from agentd.plugin import Family, Histogram, NoData, NotDurable, Reject, Retry
 from agentd.testing import (
     FakeClock,
     Recorder,
@@ -175,6 +175,17 @@ def test_options(plugin, folder):
     )
     done = run(folder, "-m", "agentd", "check", "--config", "agentd.toml")
     assert "collectors.fan: slowest must be below fastest" in done.stderr
+
+
+def test_the_gate(plugin):
+    """The function of the page is tested on a machine that is made for it, and has no data on one without a gate."""
+    gate, files = plugin("gate", "gate").plugin, {"srv/gate": "3 0\n"}
+    config = {"path": "/srv/gate"}
+    told = run_collector(gate, files=files, config=config)
+    assert_metrics(told, {"gate_opened_total": 3.0, "gate_open": 0.0}, exact=True)
+    check_plugin(gate, files=files, config=config)
+    with pytest.raises(NoData, match="no gate"):
+        run_collector(gate)
 
 
 async def test_events(plugin):
