@@ -18,6 +18,7 @@ from agentd.testing import (
     assert_metrics,
     check_plugin,
     collect,
+    fuzz_collector,
     records,
     run_collector,
     run_exporter,
@@ -121,6 +122,12 @@ def configured(folder, text):
     if "plugin_dirs" not in text:
         text = f'[agent]\nplugin_dirs = ["/etc/agentd/plugins"]\n{text}'
     (folder / "agentd.toml").write_text(text.replace("/etc/agentd/plugins", str(plugins)))
+
+
+@pytest.mark.parametrize(("name", "content"), [("door", "3 0\n"), ("lift", "2\n")])
+def test_no_file_breaks_it(plugin, name, content):
+    """Whatever a controller writes, the collector of the page tells valid families, or an error that names the file."""
+    assert fuzz_collector(plugin(name, name.title()), files={f"run/{name}": content}).refused > 5
 
 
 @pytest.mark.parametrize("text", TOML, ids=lambda text: re.sub(r"\W+", "-", text.splitlines()[0]))
