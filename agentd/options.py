@@ -1,5 +1,6 @@
 """The types of plugins' options. Each is made from a TOML value, or says what would be right."""
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,10 +11,20 @@ import msgspec
 
 
 class _ConfigType(msgspec.StructMeta):
-    """Makes every subclass keyword only, so that a required option may stand behind one that has a default."""
+    """Makes every subclass keyword only, so that a required option may stand behind one that has a default.
+
+    Refuses one that has a value without a type: nobody could configure it.
+    """
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
-        return super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
+        made = super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
+        for key, value in vars(made).items():  # fields are descriptors by now, as methods and properties are
+            if key.startswith("_") or callable(value) or hasattr(type(value), "__get__"):
+                continue
+            if key not in inspect.get_annotations(made):  # else it is a ClassVar
+                kind = "str" if value is None or hasattr(value, "default_factory") else type(value).__name__
+                raise TypeError(f"{name}.{key} has no type: write `{key}: {kind} = …`")
+        return made
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))

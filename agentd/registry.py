@@ -98,9 +98,10 @@ class Registry:
         """Return the names of all plugins of a kind, sorted."""
         return sorted(name for found, name in self._found if found == kind)
 
-    def defaults(self, kind: str) -> Sequence[str]:
-        """Return the plugins that run without being configured: bundled ones, and collectors in plugin folders."""
-        return (*agentd_plugins.defaults(kind), *(name for local, name in self._local if local == kind == "collectors"))
+    def defaults(self, kind: str) -> Mapping[str, str]:
+        """Return the plugins that run unasked, and why: bundled ones, and collectors in plugin folders."""
+        local = (name for found, name in self._local if found == kind == "collectors")
+        return dict.fromkeys(agentd_plugins.defaults(kind), "default") | dict.fromkeys(local, "in a plugin folder")
 
     def paths(self) -> Mapping[str, str]:
         """Return the paths that bundled plugins answer, whether they run or not, and the section that adds each."""

@@ -12,7 +12,7 @@ class Catalog:
         return ["one", "three", "two"]
 
     def defaults(self, kind):
-        return ["one"] if kind == "collectors" else []
+        return {"one": "default"} if kind == "collectors" else {}
 
     def config_type(self, kind, plugin):
         return Options

@@ -153,7 +153,7 @@ def test_one_that_waits():
 
 
 def test_what_a_function_is_given():
-    """Its options by a parameter's annotation, or the plugin; one with a default is not looked at."""
+    """Its options or the plugin, as the first parameter's annotation says; further ones keep their defaults."""
 
     @collector(DOOR)
     def by_options(config: DoorConfig):
@@ -168,14 +168,18 @@ def test_what_a_function_is_given():
         return plugin.config.scale
 
     @collector(DOOR)
-    def bare(plugin):
+    def with_default(config: DoorConfig = DoorConfig(scale=1.0)):  # noqa: B008  # it cannot be changed
+        return config.scale
+
+    @collector(DOOR)
+    def bare(plugin: Collector):
         return float(type(plugin.config) is Config)
 
     @collector(DOOR)
-    async def waiting(config: DoorConfig, speed=3.0):
-        return config.scale * speed
+    async def waiting(config: DoorConfig, speed=3.0, *, offset=0.0):
+        return config.scale * speed + offset
 
-    for function in (by_options, by_plugin, by_text):
+    for function in (by_options, by_plugin, by_text, with_default):
         assert function.plugin.config_type is DoorConfig
         assert told(function, DoorConfig(scale=7.0)) == [DOOR(7.0)]
     assert told(bare) == [DOOR(1.0)]
@@ -214,6 +218,18 @@ def two(a, b):
     """Take two arguments."""
 
 
+def defaulted(path: str = "/run/door"):
+    """Take what looks like an option, and would be none."""
+
+
+def by_keyword(*, config: DoorConfig):
+    """Take options where nobody is given any."""
+
+
+def perhaps(config: DoorConfig | None = None):
+    """Take options or none."""
+
+
 def unknown(plugin: "Collector[Nowhere]"):  # noqa: F821  # as where it is imported for type checking alone
     """Take something whose annotation cannot be found out."""
 
@@ -221,7 +237,12 @@ def unknown(plugin: "Collector[Nowhere]"):  # noqa: F821  # as where it is impor
 @pytest.mark.parametrize(
     ("decorate", "says"),
     [
-        (lambda: collector(two), "two() takes 2 arguments"),
+        (lambda: collector(two), "two() takes a and b: a collector is given one argument"),
+        (lambda: collector(defaulted), "defaulted(path): nothing says what path is"),
+        (lambda: collector(by_keyword), "by_keyword(config): nothing says"),
+        (lambda: collector(perhaps), "`config: DoorConfig`, a class of Config whose fields are the options"),
+        (lambda: collector(DOOR)(lambda plugin: 1.0), "is no name"),
+        (lambda: collector(DOOR, name="a")(lambda plugin: 1.0), "or `plugin: Collector[DoorConfig]`"),
         (lambda: collector(unknown), "'Nowhere' is not defined"),
         (lambda: collector("door_open"), "such as gauge"),
         (lambda: collector(DOOR)(3), "is for functions"),
@@ -268,6 +289,15 @@ def test_functions_of_a_file_are_found(tmp_path, hook):
     assert registry.plugin_class("collectors", "one").__doc__ == "The first."
     assert registry.metrics("collectors", "one") == {"one_value"}
     assert list(registry.config_type("collectors", "one").__struct_fields__) == ["speed"]
+
+
+def test_a_parameter_that_cannot_be_configured_is_an_error_of_the_file(tmp_path):
+    """It is found when the file is loaded, and told with the line; no collector runs with a default for ever."""
+    (tmp_path / "mine.py").write_text(SOURCE.replace("config: Options", 'path: str = "/run/door"'))
+    registry = Registry([str(tmp_path)])
+    assert "one(path): nothing says what path is" in registry.broken_files["plugin_dirs.mine"]
+    assert registry.broken_files["plugin_dirs.mine"].endswith(f"(at {tmp_path}/mine.py:5)")
+    assert "one" not in registry.defaults("collectors")
 
 
 def test_an_imported_function_is_not_this_files(tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """The types of options: what they accept, what they say otherwise, and that they are written as they are read."""
 
 import copy
+import functools
 import math
 import pickle
 import re
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -318,3 +320,63 @@ def test_configs_are_frozen_and_refuse_unknown_fields():
         msgspec.convert({"puase": "1s"}, Options, dec_hook=decode)
     assert msgspec.convert({"pause": "2s"}, Options, dec_hook=decode) == Options(pause=Duration(2))
     assert math.isclose(Options().pause, 1)
+
+
+class Whole(Config):
+    """Options beside which all stands that is none."""
+
+    UNITS: ClassVar[tuple[str, ...]] = ("m", "km")
+    _known = frozenset({"door"})
+    path: str = "/run/door"
+    number: int = msgspec.field(default=3)
+
+    class Part(Config):
+        """A table."""
+
+        size: int = 1
+
+    shout = functools.partialmethod(str.upper)
+    twice = lambda self: self.number * 2  # noqa: E731  # as somebody may write it
+
+    @property
+    def folder(self):
+        """What is made of an option."""
+        return self.path.rpartition("/")[0]
+
+    @functools.cached_property
+    def name(self):
+        """What is kept of an option."""
+        return self.path
+
+    @classmethod
+    def usual(cls):
+        """Return one."""
+        return cls()
+
+    @staticmethod
+    def nothing():
+        """Return nothing."""
+
+
+def test_what_is_no_option_may_stand_beside_options():
+    """Methods, properties, classes, constants that say so and private names are no fields, and no errors."""
+    assert Whole.__struct_fields__ == ("path", "number")
+    assert (Whole.usual().folder, Whole.UNITS, Whole().twice()) == ("/run", ("m", "km"), 6)
+
+
+@pytest.mark.parametrize("base", [Config, Whole])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("/run/door", "str"),
+        (None, "str"),
+        (msgspec.field(default="/run/door"), "str"),
+        (3, "int"),
+        (Duration("15s"), "Duration"),
+        (Regex("a"), "Regex"),
+    ],
+)
+def test_a_value_without_a_type_is_an_error(base, value, kind):
+    """It would be no option, or hide the one of a base class for ever: the class cannot be made, and it is said why."""
+    with pytest.raises(TypeError, match=rf"^DoorConfig\.path has no type: write `path: {kind} = …`$"):
+        type(Config)("DoorConfig", (base,), {"path": value})

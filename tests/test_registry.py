@@ -230,7 +230,8 @@ def test_files_in_plugin_folders_are_plugins(folder):
     assert "mine" not in sys.modules
     assert registry.plugin_class("collectors", "mine").name == "mine"
     assert registry.plugin_class("exporters", "out").name == "out"
-    assert "mine" in registry.defaults("collectors")
+    assert registry.defaults("collectors")["mine"] == "in a plugin folder"
+    assert registry.defaults("collectors")["cpu"] == "default"
     assert "out" not in registry.defaults("exporters")
     assert registry.origin("collectors", "mine") == f"{one}/mine.py"
     assert registry.broken_files == {}

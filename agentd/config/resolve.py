@@ -54,8 +54,8 @@ class Catalog(Protocol):
     def names(self, kind: str) -> Collection[str]:
         """Return the names of all plugins of a kind (``collectors``), loaded or not."""
 
-    def defaults(self, kind: str) -> Sequence[str]:
-        """Return the names of those that run without being asked for, in order."""
+    def defaults(self, kind: str) -> Mapping[str, str]:
+        """Return the names of those that run without being asked for, in order, and why they do."""
 
     def config_type(self, kind: str, plugin: str) -> type[Config] | None:
         """Load a plugin and return the class of its options; None where it cannot be loaded.
@@ -149,9 +149,9 @@ class _Kind:
         for index, name in enumerate(switches.enable):
             reasons[name] = f"enabled in {self._origin('enable', str(index))}"
         defaults = self._catalog.defaults(self._kind)
-        reasons |= dict.fromkeys(defaults, "default")
+        reasons |= defaults
         for name in dict.fromkeys((*defaults, *switches.enable, *self._sections)):
-            instance = self._instance(name, reasons[name], off=name in off)
+            instance = self._instance(name, reasons[name], by_default=name in defaults, off=name in off)
             if instance is not None:
                 yield instance
 
@@ -185,7 +185,7 @@ class _Kind:
             self._reject(path, none if why is None else f"{plugin}.py cannot be loaded: {why}")
         return False
 
-    def _instance(self, name: str, reason: str, *, off: bool) -> Instance | None:
+    def _instance(self, name: str, reason: str, *, by_default: bool, off: bool) -> Instance | None:
         path = (self._kind, name)
         section = self._sections.get(name, {})
         reserved = KEYS[self._kind].__struct_fields__
@@ -214,9 +214,8 @@ class _Kind:
         if not known or plugin not in self._known:
             return None
         type_ = self._catalog.config_type(self._kind, plugin)
-        lacking = (
-            sorted(required(type_)) if type_ is not None and reason == "default" and name not in self._sections else []
-        )
+        unasked = by_default and name not in self._sections
+        lacking = sorted(required(type_)) if type_ is not None and unasked else []
         if lacking:  # a file that somebody put into a plugin folder must not keep the agent from starting
             self.disabled[f"{self._kind}.{name}"] = f"needs {', '.join(lacking)} in [{self._kind}.{name}]"
             return None

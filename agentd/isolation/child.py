@@ -1034,12 +1034,13 @@ def collector(*metrics: Any, name: str = "", interval: Any = None, blocking: boo
         return collector(name=name, interval=interval, blocking=blocking)(metrics[0])
 
     def decorated(function: Any) -> Any:
-        hints = {each: hint for each, hint in hints_of(function).items() if each != "return"}
         given = list(inspect.signature(function).parameters)[:1]
-        hint = hints.get(given[0]) if given else None
+        hint = hints_of(function).get(given[0]) if given else None
         options = [
             each for each in (hint, *typing.get_args(hint)) if isinstance(each, type) and issubclass(each, Config)
         ]
+        if given and not options and Collector not in (hint, typing.get_origin(hint)):
+            raise TypeError(f"{function.__name__}({given[0]}): annotate it with a class of Config, or Collector[…]")
 
         def collect(self: Any) -> Any:
             returned = function(*([self.config if options[:1] == [hint] else self] if given else []))

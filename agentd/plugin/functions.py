@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, get_args, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
 from agentd.errors import AnswerError
 from agentd.metrics.family import Family, Histogram, Metric, Summary, keyed
@@ -48,8 +48,9 @@ def collector(*metrics: Any, name: str = "", interval: str | float | None = None
     ``metrics`` are those that it tells, as ``gauge`` and its like declare them. ``name`` is the collector's name, that
     of the function where it is left out; ``interval`` (``"5s"``) and ``blocking`` mean what they mean in a class.
 
-    The function takes nothing, or the plugin (annotated ``Collector[DoorConfig]`` where it has options), or, where its
-    parameter is annotated with a subclass of ``Config``, its options. It returns one of these:
+    The function takes nothing, or its options (``config: DoorConfig``), or the plugin (``plugin:
+    Collector[DoorConfig]``): the annotation of its first parameter says which. Further ones need defaults, and keep
+    them. It returns one of these:
 
     - what the one declared metric is called with: a number, or a mapping from label values to numbers;
     - a mapping from names of metrics to such samples. None in it is a value that is not known. A name that was not
@@ -100,28 +101,41 @@ def _decorated(
 
 
 def _parameter(function: Callable[..., Any]) -> tuple[str, type[Config]]:
-    """Return what a function is given, nothing, the plugin or its options, and the class of these."""
-    required = [
+    """Return what a function is given, nothing, the plugin or its options, and the class of these.
+
+    Raises ``TypeError`` where the first parameter does not say which, even if it has a default: that would stand for
+    ever, whatever the configuration says.
+    """
+    parameters = [
         parameter
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    if not required:
+    if not parameters:
         return "", Config
-    first, *others = required
-    if others or first.kind is first.KEYWORD_ONLY:
-        raise TypeError(f"{function.__name__}() takes {len(required)} arguments: a collector is given one at most")
+    first, *others = parameters
+    if lacking := [each.name for each in others if each.default is each.empty]:
+        raise TypeError(
+            f"{function.__name__}() takes {first.name} and {' and '.join(lacking)}: a collector is given one argument"
+        )
     annotation = first.annotation
     if isinstance(annotation, str):
         try:
             annotation = eval(annotation, getattr(function, "__globals__", {}))  # noqa: S307  # the module's own code
         except NameError as error:
             raise TypeError(f"{function.__name__}(): {annotation} is not known at run time: {error}") from None
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return "config", annotation
-    options = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, Config)]
-    return "plugin", options[0] if options else Config
+    if first.kind is not first.KEYWORD_ONLY:
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            return "config", annotation
+        if annotation is Collector:
+            return "plugin", Config
+        if get_origin(annotation) is Collector:
+            (options,) = get_args(annotation)
+            return "plugin", options if isinstance(options, type) and issubclass(options, Config) else Config
+    raise TypeError(
+        f"{function.__name__}({first.name}): nothing says what {first.name} is. The first parameter is "
+        "`config: DoorConfig`, a class of Config whose fields are the options, or `plugin: Collector[DoorConfig]`"
+    )
 
 
 def _collect(function: Callable[..., Any], given: str, families: _Families) -> Callable[[Any], Any]:

@@ -8,7 +8,10 @@ from agentd.plugin import Clock, Collector, Family, Host
 from agentd.testing.hosts import Files, Root, machine
 from agentd.testing.instance import Given, on_machine
 from agentd.testing.recorder import Recorder
+from agentd.testing.traces import shorten
 from agentd.testing.within import DEADLINE, within
+
+__tracebackhide__ = True
 
 TIMEOUT = 5.0
 """Seconds that a collection may take by the collector's own clock: the agent's default."""
@@ -21,11 +24,15 @@ class LeftOut(AssertionError):
 async def returned(collector: Collector[Any]) -> Any:
     """Return what a collector that is started returns, where the agent would call it: in a worker, or on the loop."""
     collector.context.deadline = collector.clock.monotonic() + TIMEOUT
-    if inspect.iscoroutinefunction(collector.collect) or not collector.blocking or not collector.waits():
-        answer: Any = collector.collect()
-    else:
-        answer = await collector.in_worker(collector.collect)
-    return await answer if inspect.isawaitable(answer) else answer
+    try:
+        if inspect.iscoroutinefunction(collector.collect) or not collector.blocking or not collector.waits():
+            answer: Any = collector.collect()
+        else:
+            answer = await collector.in_worker(collector.collect)
+        return await answer if inspect.isawaitable(answer) else answer
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 async def collect(collector: Collector[Any]) -> list[Family]:

@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from agentd.metrics.exposition import Renderer
 from agentd.plugin import Family
 
+__tracebackhide__ = True
+
 Told = Iterable[Family] | str | bytes
 """Families, or an exposition in the text format."""
 

@@ -12,6 +12,8 @@ from agentd.testing.instance import Given, on_machine
 from agentd.testing.recorder import Recorder
 from agentd.testing.within import DEADLINE, within
 
+__tracebackhide__ = True
+
 EXAMPLE = (Family.gauge("agentd_testing", "Something to carry out.", 1.0),)
 """What an exporter is given where a test says nothing else."""
 

@@ -17,6 +17,8 @@ from agentd.testing.hosts import Files, Root, machine
 from agentd.testing.instance import Given, on_machine
 from agentd.testing.within import within
 
+__tracebackhide__ = True
+
 FAULTS = 500
 """How many faults a collector suffers, roughly: one with hundreds of files does not suffer all of them in each."""
 

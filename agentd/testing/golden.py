@@ -6,6 +6,8 @@ from pathlib import Path
 
 from agentd.testing.expected import Told, exposition
 
+__tracebackhide__ = True
+
 SHOWN = 100
 """Lines of a difference that are shown."""
 

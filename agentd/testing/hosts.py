@@ -7,6 +7,8 @@ from pathlib import Path
 
 from agentd.plugin import HostPaths
 
+__tracebackhide__ = True
+
 
 class Symlink(str):
     """What a symbolic link points to: ``{"class/net/eth0": Symlink("../../devices/virtual/net/eth0")}``."""

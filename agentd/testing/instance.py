@@ -12,6 +12,8 @@ from agentd.plugin import Clock, Collector, Config, Context, Exporter, Host, Hos
 from agentd.testing.hosts import Files, Root, machine
 from agentd.testing.recorder import Recorder
 
+__tracebackhide__ = True
+
 P = TypeVar("P", bound=Plugin[Any])
 G = TypeVar("G")
 

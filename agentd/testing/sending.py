@@ -14,6 +14,8 @@ from agentd.testing.recorder import Recorder, records
 from agentd.testing.server import Reply, Request, ScriptedServer
 from agentd.testing.within import DEADLINE, within
 
+__tracebackhide__ = True
+
 ATTEMPTS = 10
 """How often a sink is asked in a row without anything having arrived, before it is given up."""
 

@@ -6,9 +6,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from agentd.testing.traces import shorten, stack
+
+__tracebackhide__ = True
+
 T = TypeVar("T")
+
+Frame = tuple[FrameType, int]
+"""A frame, and the number of the line at which it is."""
 
 DEADLINE = 60.0
 """Seconds after which what a test started counts as hanging. It is no measurement: machines may be busy."""
@@ -25,39 +33,50 @@ class _Run(Generic[T]):
     def __init__(self, main: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._main = main
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[None] | None = None
         self.result: T
         self.error: BaseException | None = None
 
     def __call__(self) -> None:
         try:
             with asyncio.Runner() as runner:
-                self.result = runner.run(self._noted())
+                runner.run(self._noted())
         except BaseException as error:  # noqa: BLE001  # it is raised again in the caller's thread
             self.error = error
 
-    async def _noted(self) -> T:
+    async def _noted(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        return await self._main()
+        try:
+            self.result = await self._main()
+        except BaseException as error:  # noqa: BLE001  # as above, without asyncio's frames around it
+            self.error = error
 
     def give_up(self, thread: threading.Thread) -> str:
         """Return where it hangs, and end it where it can be ended."""
         frames = sys._current_frames()  # noqa: SLF001  # documented, for debuggers
         here = frames.get(thread.ident or 0)
-        lines = traceback.format_stack(here)
+        found = _frames(here)
         if (
             self._loop is not None and here is not None and here.f_code.co_name == "select"
         ):  # the loop has nothing to do
-            lines = [line for task in asyncio.all_tasks(self._loop) for line in waiting(task).format()]
+            found = [each for task in asyncio.all_tasks(self._loop) for each in _awaited(task)]
             workers = [each for each in threading.enumerate() if each.name == WORKER and each.ident in frames]
-            lines += [line for each in workers for line in traceback.format_stack(frames[each.ident or 0])]
+            found += [each for worker in workers for each in _frames(frames[worker.ident or 0])]
         if self._loop is not None and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
-        return "".join(lines)
+        return "".join(stack(found).format())
 
 
 def waiting(task: "asyncio.Task[Any]") -> traceback.StackSummary:
-    """Return the lines at which a task waits, from the outermost inwards."""
+    """Return the lines at which a task waits, from the outermost inwards: those of a plugin, where there are any."""
+    return stack(_awaited(task))
+
+
+def _frames(frame: FrameType | None) -> list[Frame]:
+    return list(traceback.walk_stack(frame))[::-1] if frame is not None else []
+
+
+def _awaited(task: "asyncio.Task[Any]") -> list[Frame]:
     frames = []
     inner: Any = task.get_coro()
     while inner is not None:
@@ -66,7 +85,7 @@ def waiting(task: "asyncio.Task[Any]") -> traceback.StackSummary:
         if frame is not None:
             frames.append((frame, frame.f_lineno))
         inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
-    return traceback.StackSummary.extract(frames)
+    return frames
 
 
 def within(
@@ -94,5 +113,6 @@ def within(
             raise Hang(f"{name} is not done after {seconds:g} s. It hangs here:\n{run.give_up(thread)}")
         before = now
     if run.error is not None:
+        shorten(run.error)
         raise run.error
     return run.result

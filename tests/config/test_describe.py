@@ -72,7 +72,7 @@ class Plugins:
         return [name for each, name, _, _ in ENTRIES if each == kind]
 
     def defaults(self, kind):
-        return ["cpu"] if kind == "collectors" else []
+        return {"cpu": "default"} if kind == "collectors" else {}
 
     def config_type(self, kind, plugin):
         return next(type_ for each, name, _, type_ in ENTRIES if (each, name) == (kind, plugin))
@@ -301,7 +301,7 @@ def test_a_set_of_secrets_and_references_shows_the_references_alone(monkeypatch)
             return ["x"] if kind == "collectors" else []
 
         def defaults(self, kind):
-            return []
+            return {}
 
         def config_type(self, kind, plugin):
             return Keys

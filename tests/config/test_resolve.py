@@ -50,7 +50,8 @@ class Plugins:
         return list(self.TYPES[kind])
 
     def defaults(self, kind):
-        return {"collectors": ("cpu", "filesystem", "broken"), "exporters": ("prometheus",)}.get(kind, ())
+        names = {"collectors": ("cpu", "filesystem", "broken"), "exporters": ("prometheus",)}.get(kind, ())
+        return dict.fromkeys(names, "default")
 
     def config_type(self, kind, plugin):
         self.asked.append(plugin)
@@ -78,14 +79,15 @@ def test_a_default_that_needs_an_option_does_not_run_without_it(tmp_path):
 
     class Local(Plugins):
         def defaults(self, kind):
-            return (*super().defaults(kind), "http") if kind == "collectors" else super().defaults(kind)
+            return super().defaults(kind) | ({"http": "in a plugin folder"} if kind == "collectors" else {})
 
     (tmp_path / "agentd.toml").write_text("")
     settings = resolve(read(tmp_path / "agentd.toml"), Local())
     assert settings.disabled["collectors.http"] == "needs url in [collectors.http]"
     assert "http" not in [one.name for one in settings.instances]
     (tmp_path / "agentd.toml").write_text('[collectors.http]\nurl = "http://localhost/"\n')
-    assert "http" in [one.name for one in resolve(read(tmp_path / "agentd.toml"), Local()).instances]
+    reasons = {one.name: one.reason for one in resolve(read(tmp_path / "agentd.toml"), Local()).instances}
+    assert (reasons["http"], reasons["cpu"]) == ("in a plugin folder", "default")
 
 
 def test_an_address_that_is_there_twice_is_an_error(problems):

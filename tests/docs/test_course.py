@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from agentd.plugin import Family, Histogram, NotDurable, Reject, Retry
+from agentd.plugin import Family, Histogram, NoData, NotDurable, Reject, Retry
 from agentd.testing import (
     FakeClock,
     Recorder,
     assert_metrics,
     check_plugin,
     collect,
+    fuzz_collector,
     records,
     run_collector,
     run_exporter,
@@ -123,6 +124,12 @@ def configured(folder, text):
     (folder / "agentd.toml").write_text(text.replace("/etc/agentd/plugins", str(plugins)))
 
 
+@pytest.mark.parametrize(("name", "content"), [("door", "3 0\n"), ("lift", "2\n")])
+def test_no_file_breaks_it(plugin, name, content):
+    """Whatever a controller writes, the collector of the page tells valid families, or an error that names the file."""
+    assert fuzz_collector(plugin(name, name.title()), files={f"run/{name}": content}).refused > 5
+
+
 @pytest.mark.parametrize("text", TOML, ids=lambda text: re.sub(r"\W+", "-", text.splitlines()[0]))
 def test_each_configuration_is_sound(folder, text):
     """``agentd check`` finds nothing wrong with it, and all plugins of the page can be in one folder of plugins."""
@@ -175,6 +182,17 @@ def test_options(plugin, folder):
     )
     done = run(folder, "-m", "agentd", "check", "--config", "agentd.toml")
     assert "collectors.fan: slowest must be below fastest" in done.stderr
+
+
+def test_the_gate(plugin):
+    """The function of the page is tested on a machine that is made for it, and has no data on one without a gate."""
+    gate, files = plugin("gate", "gate").plugin, {"srv/gate": "3 0\n"}
+    config = {"path": "/srv/gate"}
+    told = run_collector(gate, files=files, config=config)
+    assert_metrics(told, {"gate_opened_total": 3.0, "gate_open": 0.0}, exact=True)
+    check_plugin(gate, files=files, config=config)
+    with pytest.raises(NoData, match="no gate"):
+        run_collector(gate)
 
 
 async def test_events(plugin):

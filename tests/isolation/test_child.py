@@ -181,6 +181,13 @@ async def test_functions_are_collectors_in_a_process(standing, launcher, version
     assert list(await plugin.collect()) == [Family.gauge("level", "Level.", {"0": 0.0, "1": 1.0}, ("n",))]
 
 
+@pytest.mark.parametrize("function", [lambda path="/run/door": 1, lambda config: 1])
+def test_stand_in_refuses_a_parameter_that_nobody_can_configure(function):
+    """A function whose first parameter does not say what it is cannot be loaded, as in the agent."""
+    with pytest.raises(TypeError, match="annotate it with a class of Config"):
+        child.collector(function)
+
+
 @pytest.mark.parametrize(
     ("returned", "metrics", "expected"),
     [

@@ -18,6 +18,8 @@ from agentd.testing.within import DEADLINE, Hang, within
 
 __all__ = ["RULES", "Broken", "Finding", "check_plugin"]
 
+__tracebackhide__ = True
+
 EVENTS = ("agentd.testing", "agentd.testing")
 """The events that a sink is given where the test says no others."""
 

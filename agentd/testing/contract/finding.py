@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+__tracebackhide__ = True
+
 RULES: Mapping[str, str] = {
     "name": 'give the class a name in snake case, that of its file: name = "loadavg"',
     "doc": "write a docstring of a sentence or more below the class statement: `agentd plugins NAME` shows it",
