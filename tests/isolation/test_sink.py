@@ -44,6 +44,17 @@ async def test_events_arrive_whole(standing, tmp_path):
     )  # fmt: skip
 
 
+async def test_a_plain_send_is_called_in_a_thread(standing):
+    """One that is not ``async`` may wait in a process, too, and what it raises arrives."""
+    source = SINK.replace("async def send", "def send")
+    where = "import threading; raise Reject([events[0].id], threading.current_thread() is threading.main_thread())"
+    sink = standing(source.format(where), "sinks")
+    await sink.start()
+    with pytest.raises(Reject, match="False") as caught:
+        await sink.send(records(1))
+    assert caught.value.ids == {"0"}
+
+
 async def test_retry_arrives_with_what_it_says(standing):
     """How many were accepted, and how long to wait, is told."""
     sink = standing(SINK.format("raise Retry('full', after=2.5, accepted=1)"), "sinks")
