@@ -34,6 +34,9 @@ KEYS: Mapping[Kind, type[CollectorKeys | ExporterKeys | SinkKeys]] = {
 }
 NAMES = (*SECTIONS, *KEYS)
 
+SUGGESTED = 100
+"""Problems with unknown names that come with what may have been meant: to look for that takes a millisecond."""
+
 NO_INTERVAL = "it answers whoever asks, whenever that is, and exports nothing by itself: leave the interval out"
 
 NO_PROCESS = (
@@ -180,7 +183,7 @@ class _Kind:
             return True
         if not self._document.problems:  # a file that could not be understood may well have named its folder
             why = self._catalog.broken_files.get(f"plugin_dirs.{plugin}")
-            hint = suggest(plugin, self._known) or advice
+            hint = (suggest(plugin, self._known) if len(self._problems) < SUGGESTED else "") or advice
             none = f"no {self._kind[:-1]} is called {found(plugin)}{hint}"
             self._reject(path, none if why is None else f"{plugin}.py cannot be loaded: {why}")
         return False

@@ -467,6 +467,13 @@ def test_a_secret_is_nowhere_with_and_without_errors_beside_it(kind, beside, res
         assert CANARY not in f"{each} {each!r}"
 
 
+def test_what_is_meant_is_looked_for_a_hundred_times(problems):
+    """A list of names of which none is known, however long, is told of within a second or so."""
+    names = ", ".join(['"filesystems"'] * 150)
+    found = problems(f"[collectors]\ndisable = [{names}]\n")
+    assert [problem.endswith('Did you mean "filesystem"?') for problem in found] == [True] * 100 + [False] * 50
+
+
 @pytest.mark.parametrize("option", ["interval", "timeout"])
 @pytest.mark.parametrize("value", ["15", '"15"'])
 def test_times_without_units_are_refused(option, value, problems):
