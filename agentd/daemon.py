@@ -26,6 +26,7 @@ from agentd.memory import Memory, Pressure, limit_of
 from agentd.metrics.frame import Frame
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.outlet import Outlet
+from agentd.metrics.pushing import Pushed
 from agentd.metrics.rules import Rules
 from agentd.metrics.selfmetrics import SelfMetrics
 from agentd.metrics.slot import Slot
@@ -241,6 +242,7 @@ class Agent:
             self._spending.families,
             self._memory.families,
             EventMetrics(self._flow).families,
+            Pushed(each.pushing for each in runnings if each.pushing is not None and each.up).families,
             *(
                 partial(self._spending.step, running.instance.key, running.about)
                 for running in runnings

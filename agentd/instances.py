@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from math import inf
 from typing import Any, Literal, TypeGuard
 
@@ -22,6 +21,7 @@ from agentd.metrics.slot import ENDS, NAMED, Slot, Tell, Transform
 from agentd.metrics.spending import Spending, on_behalf_of
 from agentd.metrics.workers import Workers
 from agentd.plugin import Collector, Context, Exporter, Plugin
+from agentd.plugin.kinds import exports
 from agentd.registry import PluginError, Registry
 from agentd.routes import Route
 from agentd.status import PluginStatus
@@ -131,13 +131,16 @@ def slot_for(
 def pushing_for(running: Running) -> Pushing | None:
     """Return what has an exporter that is up carry out metrics at its interval, or None for anything else."""
     plugin, keys = running.plugin, running.instance.keys
-    if not running.up or not isinstance(plugin, Exporter) or not isinstance(keys, ExporterKeys) or not plugin.exports():
+    if not running.up or not isinstance(plugin, Exporter) or not isinstance(keys, ExporterKeys):
         return None
-    interval = plugin.interval if keys.interval is None else keys.interval
-    if not _is_time(interval):
-        running.fail("cannot be set up", f"its interval is {interval!r}: expected seconds")
-        return None
-    running.pushing = Pushing(plugin, interval)
+    try:
+        if exports(type(plugin)):
+            interval = plugin.interval if keys.interval is None else keys.interval
+            if not _is_time(interval):
+                raise ValueError(f"its interval is {interval!r}: expected seconds")
+            running.pushing = Pushing(plugin, interval)
+    except ENDS as error:  # as above
+        running.fail("cannot be set up", described(error))
     return running.pushing
 
 
@@ -170,13 +173,17 @@ async def stop(running: Running, within: float | None = None) -> None:
 
     Waits for ``within`` seconds (``STOP_WITHIN`` where it is left out); one that takes longer goes on by itself.
     """
-    if running.pushing is not None:
-        await running.pushing.stop()
-    busy = running.slot or running.pushing
-    if running.plugin is None or (busy is not None and busy.running):
+    plugin = running.plugin
+    if plugin is None or (running.slot is not None and running.slot.running):
         return
+
+    async def ended() -> None:
+        if running.pushing is not None:
+            await running.pushing.stop()
+        await plugin.stop()
+
     within = STOP_WITHIN if within is None else within
-    if why := await _failure(running.plugin.stop, within, running.instance.key, alone=True):
+    if why := await _failure(ended, within, running.instance.key, alone=True):
         log.warning("%s did not stop cleanly: %s", running.instance.key, why)
 
 
@@ -246,14 +253,12 @@ def status_of(running: Running) -> PluginStatus:
 
 
 def tells(running: Running) -> bool:
-    """Say whether there is something to tell about a plugin that is up, beside what it collects."""
-    if not running.up or running.plugin is None:
-        return False
-    return running.pushing is not None or type(running.plugin).about is not Plugin.about
+    """Say whether a plugin that is up has something to tell about itself."""
+    return running.up and running.plugin is not None and type(running.plugin).about is not Plugin.about
 
 
 class About:
-    """What is told about a plugin, mostly by itself, as safe to show as what collectors return."""
+    """What a plugin tells about itself, as safe to show as what collectors return."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
@@ -265,9 +270,7 @@ class About:
         if self._running.plugin is None:
             return EMPTY
         try:
-            pushing = self._running.pushing
-            own = pushing.about() if pushing is not None else ()
-            frame, rejections = self._admission.admit(chain(own, self._running.plugin.about()))
+            frame, rejections = self._admission.admit(self._running.plugin.about())
         except ENDS as error:  # a plugin's failure is its own
             self._say("failed", "", described(error))
             return EMPTY

@@ -4,6 +4,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from types import UnionType
 from typing import Any, SupportsFloat, SupportsIndex, SupportsInt, dataclass_transform
 from urllib.parse import urlsplit
 
@@ -19,7 +20,12 @@ class _ConfigType(msgspec.StructMeta):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         made = super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
         for key, value in vars(made).items():  # fields are descriptors by now, as methods and properties are
-            if key.startswith("_") or callable(value) or hasattr(type(value), "__get__"):
+            if (
+                key.startswith("_")
+                or callable(value)
+                or hasattr(type(value), "__get__")
+                or isinstance(value, UnionType)
+            ):
                 continue
             if key not in inspect.get_annotations(made):  # else it is a ClassVar
                 kind = "str" if value is None or hasattr(value, "default_factory") else type(value).__name__

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -27,6 +27,7 @@ from agentd.options import Config
 from agentd.plugin import Collector, Event, Exporter, Plugin, Sink
 from agentd.plugin.declared import declared_metrics
 from agentd.plugin.functions import functions_of
+from agentd.plugin.kinds import exports
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class Registry:
     def exports(self, name: str) -> bool:
         """Say whether an exporter carries metrics out by itself; also where it cannot be loaded, and nobody knows."""
         try:
-            return cast(type[Exporter[Any]], self.plugin_class("exporters", name)).exports()
+            return exports(self.plugin_class("exporters", name))
         except PluginError:
             return True
 

@@ -77,6 +77,7 @@ class Roster:
         await self._start(runnings, registry)
         self.runnings = runnings
         self._put()
+        self._push()
         for running in runnings:
             if running.paused_until is not None:
                 self._flow.say("plugin.rests", plugin=running.instance.key, until=running.paused_until)
@@ -215,13 +216,16 @@ class Roster:
         self.runnings = runnings
         self._put()
         await self._end(gone)
+        self._push()
         self._deliver(running for running in runnings if id(running) not in known)
 
     def _put(self) -> None:
         self._gatherer.take(running.slot for running in self.runnings if running.slot is not None)
         self._show(self.runnings)
+
+    def _push(self) -> None:
         for running in self.runnings:
-            if running.pushing is not None:
+            if running.pushing is not None and running.up:
                 running.pushing.begin()
 
     def _deliver(self, runnings: Iterable[Running]) -> None:
@@ -239,6 +243,7 @@ class Roster:
         by_key = {running.instance.key: running for running in again}
         self.runnings = [by_key.get(running.instance.key, running) for running in self.runnings]
         self._put()
+        self._push()
         for running in again:
             self._later(running)
 

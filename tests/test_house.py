@@ -21,7 +21,7 @@ FLOORS = (
     ("agentd.events.flow",),
     ("agentd.events.bus", "agentd.events.delivery"),
     ("agentd.events.attempts", "agentd.events.dead"),
-    ("agentd.store", "agentd.events.wanted", "agentd.events.bounded", "agentd.events.handing"),
+    ("agentd.store", "agentd.events.wanted", "agentd.events.bounded"),
     ("agentd.hookspecs", "agentd.config", "agentd.discovery", "agentd.metrics.outlet"),
     ("agentd.metrics.gather", "agentd.metrics.selfmetrics"),
     ("agentd.metrics.slot", "agentd.metrics.pushing"),

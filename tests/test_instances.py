@@ -264,6 +264,24 @@ def test_an_exporter_with_an_interval_that_is_none_is_named_and_alone(interval, 
     assert f"its interval is {interval!r}" in logged(caplog)[0]
 
 
+def test_an_exporter_without_its_base_s_constructor_is_named_and_alone(caplog):
+    """As with collectors: what it lacks is an error of that exporter."""
+
+    class Forgets(Exporter[Config]):
+        name = "forgets"
+
+        def __init__(self, *_):
+            pass
+
+        def export(self, snapshot):
+            """Do nothing."""
+
+    running = Running(Instance("exporters", "forgets", "forgets", ExporterKeys(), Config()), Forgets())
+    assert pushing_for(running) is None
+    assert not running.up
+    assert "cannot be set up: AttributeError" in logged(caplog)[0]
+
+
 def test_exporters_go_by_the_configuration_and_else_by_the_plugin():
     """A key that is left out is the exporter's own choice; one that has no export has nothing to be called."""
 

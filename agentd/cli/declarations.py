@@ -10,7 +10,7 @@ from agentd.isolation.children import Children
 from agentd.memory import Memory
 from agentd.metrics.family import Metric
 from agentd.metrics.gather import Gatherer
-from agentd.metrics.pushing import Pushing
+from agentd.metrics.pushing import Pushed
 from agentd.metrics.selfmetrics import declared
 from agentd.metrics.spending import Spending
 from agentd.plugin import Plugin
@@ -36,7 +36,7 @@ class Declaration(NamedTuple):
 def own() -> list[Metric]:
     """Return what the agent tells about itself, by name."""
     metrics = [*declared(), *Gatherer.METRICS.values(), *EventMetrics.declared()]
-    for owner in (Tokens, Certificates, Spending, Memory, Children, Pushing):
+    for owner in (Tokens, Certificates, Spending, Memory, Children, Pushed):
         metrics += declared_metrics(owner)
     return sorted(metrics, key=lambda metric: metric.name)
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from agentd.calling import called
 from agentd.config import SinkKeys
 from agentd.events.bounded import Bounded, why
 from agentd.events.envelope import Event, Record
-from agentd.events.handing import hand
 from agentd.plugin import Reject, Retry, Sink
 from agentd.resilience import Backoff, CircuitBreaker, RateLimiter
 from agentd.status import SinkState
@@ -100,7 +100,7 @@ class Attempts:
 
     async def _sent(self, records: Sequence[Record]) -> Outcome:
         try:
-            await self._calls.call(hand(self._sink, records))
+            await self._calls.call(called(self._sink.send, self._sink.in_worker, records))
         except Retry as retry:
             arrived = records[: min(max(0, retry.accepted), len(records))]
             return Outcome(arrived, (), "", self._failed(str(retry) or "it asks for time", retry.after))

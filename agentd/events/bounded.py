@@ -22,6 +22,11 @@ class Bounded:
         self._seconds = seconds
         self._hanging: asyncio.Task[BaseException | None] | None = None
 
+    async def over(self, within: float) -> None:
+        """Wait until a call that was left alone has ended, for so many seconds at most."""
+        if self._hanging is not None and not self._hanging.done():
+            await asyncio.wait({self._hanging}, timeout=within)
+
     async def call(self, made: Coroutine[Any, Any, None]) -> None:
         """Await a call of the sink's. Raises what it raises, and ``TimeoutError`` where it takes too long."""
         if self._hanging is not None and not self._hanging.done():

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from agentd.calling import called
 from agentd.events.bounded import Bounded, why
 from agentd.events.envelope import Record
-from agentd.events.handing import hand
 from agentd.plugin import Reject, Sink
 from agentd.store.journal import Journal, NotWritten
 from agentd.store.reader import DeadLetter
@@ -47,7 +47,7 @@ class DeadLetters:
     async def _again(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter] | None:
         """Return those that were accepted now; None where the receiver could not be asked."""
         try:
-            await self._calls.call(hand(self._sink, [letter.record for letter in letters]))
+            await self._calls.call(called(self._sink.send, self._sink.in_worker, [letter.record for letter in letters]))
         except Reject as reject:
             return [letter for letter in letters if letter.record.id not in reject.ids]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own

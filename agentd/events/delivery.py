@@ -55,7 +55,7 @@ class Delivery:
         self._finishing = False
         self._between = asyncio.Event()  # batches: nothing is being sent whose end would not be noted
         self._between.set()
-        calls = Bounded(keys.timeout)
+        calls = self._calls = Bounded(keys.timeout)
         self._attempts = Attempts(sink, keys, calls, emit, now)
         self._dead = DeadLetters(sink, journal, calls)
         self._wake = asyncio.Event()
@@ -88,6 +88,7 @@ class Delivery:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=within)
+        await self._calls.over(within)  # a thread that sends cannot be cancelled, and needs what `stop` closes
         await leave_behind(asyncio.create_task(guarded(self._sink.stop())), within)
 
     async def reopen(self) -> None:

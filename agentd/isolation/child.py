@@ -216,8 +216,8 @@ class Child:
         ]
         if asyncio.iscoroutinefunction(self._plugin.send):
             await self._plugin.send(records)
-        else:
-            await self._plugin.in_worker(self._plugin.send, records)
+        elif hasattr(returned := await self._plugin.in_worker(self._plugin.send, records), "__await__"):
+            await returned
 
     async def do_reopen(self, _message: dict[str, Any]) -> None:
         """Open files anew."""

@@ -230,7 +230,7 @@ class Slot:
         advice = "its series are left out, and it is not asked again while it hangs"
         self._say(logging.WARNING, "timed out", f"{error}; {advice}")
         self._tell_rest()
-        if not self.threaded and self._run is not None:
+        if isinstance(self._run, asyncio.Task):  # all but a thread, which goes on
             self._run.cancel()
         self._release()
 

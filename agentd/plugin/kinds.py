@@ -67,11 +67,6 @@ class Exporter(Plugin[C]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no export()")
 
-    @classmethod
-    def exports(cls) -> bool:
-        """Say whether there is an ``export`` to call."""
-        return cls.export is not Exporter.export
-
     async def gather(self, **keywords: Any) -> Snapshot:
         """Ask every collector now and return what they say, after this exporter's ``rules``.
 
@@ -108,3 +103,8 @@ class Sink(Plugin[C]):
 
     async def reopen(self) -> None:
         """Open files anew: somebody has moved them away (SIGHUP, from logrotate say)."""
+
+
+def exports(cls: type[Plugin[Any]]) -> bool:
+    """Say whether a class is that of an exporter that carries metrics out by itself: it has an ``export`` to call."""
+    return issubclass(cls, Exporter) and cls.export is not Exporter.export

@@ -1,10 +1,10 @@
 """One export, as the agent makes it, of which a test looks at what came out."""
 
-import inspect
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from agentd.calling import called
 from agentd.metrics.exposition import Format, Renderer
 from agentd.plugin import Clock, Exporter, Family, Snapshot
 from agentd.testing.hosts import machine
@@ -22,12 +22,7 @@ async def export(exporter: Exporter[Any], snapshot: Snapshot) -> None:
     """Have an exporter that is started carry out a snapshot where the agent would call it: in a worker, or on the
     loop. Raises what the exporter raises.
     """
-    if inspect.iscoroutinefunction(exporter.export):
-        answer: Any = exporter.export(snapshot)
-    else:
-        answer = await exporter.in_worker(exporter.export, snapshot)
-    if inspect.isawaitable(answer):
-        await answer
+    await called(exporter.export, exporter.in_worker, snapshot)
 
 
 async def rendered(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentd.events.handing import hand
+from agentd.calling import called
 from agentd.metrics.workers import Workers
 from agentd.plugin import Clock, Event, Host, Record, Reject, Retry, Sink
 from agentd.testing.hosts import Files, Root, machine
@@ -148,7 +148,7 @@ class _Handing:
 
     async def _once(self, left: Sequence[Record]) -> None:
         self._server.hanging.clear()
-        sending = asyncio.ensure_future(hand(self._sink, left))
+        sending = asyncio.ensure_future(called(self._sink.send, self._sink.in_worker, left))
         hanging = asyncio.ensure_future(self._server.hanging.wait())
         try:
             await asyncio.wait({sending, hanging}, return_when=asyncio.FIRST_COMPLETED)

@@ -55,6 +55,15 @@ async def test_a_plain_send_is_called_in_a_thread(standing):
     assert caught.value.ids == {"0"}
 
 
+async def test_what_a_plain_send_returns_is_awaited(standing):
+    """One that is decorated, say, returns a coroutine: the events have arrived when that has ended."""
+    later = "return self.later()\n    async def later(self):\n        raise OSError('the receiver is away')"
+    sink = standing(SINK.replace("async def send", "def send").format(later), "sinks")
+    await sink.start()
+    with pytest.raises(Exception, match="the receiver is away"):
+        await sink.send(records(1))
+
+
 async def test_retry_arrives_with_what_it_says(standing):
     """How many were accepted, and how long to wait, is told."""
     sink = standing(SINK.format("raise Retry('full', after=2.5, accepted=1)"), "sinks")

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
+from agentd.metrics import pushing as module
 from agentd.metrics.family import Family
-from agentd.metrics.pushing import Pushing
+from agentd.metrics.pushing import Pushed, Pushing
 from agentd.metrics.workers import Workers
 from agentd.plugin import Context, Exporter, Snapshot
 
@@ -22,8 +23,8 @@ class Carried(Exporter):
 
     name = "carried"
 
-    def __init__(self, work, gather):
-        super().__init__(context=Context(name="exporters.carried", gather=gather, in_worker=Workers().run))
+    def __init__(self, work, gather, workers):
+        super().__init__(context=Context(name="exporters.carried", gather=gather, in_worker=workers.run))
         self.work = work
 
     def export(self, snapshot):
@@ -38,23 +39,38 @@ class Awaited(Carried):
         return await returned if asyncio.iscoroutine(returned) else returned
 
 
+@pytest.fixture
+async def workers():
+    """Workers that end with the test."""
+    made = Workers()
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=[Carried, Awaited])
-def pushing(request):
+def pushing(request, workers):
     """Makes what pushes, in both ways in which an exporter may be written."""
 
     def make(work, *, interval=QUICK, gathered=lambda: FAMILIES):
         async def gather(**_):
             return Snapshot(gathered(), 1700000000.5)
 
-        return Pushing(request.param(work, gather), interval)
+        return Pushing(request.param(work, gather, workers), interval)
 
     return make
 
 
+async def gathering(**_):
+    """Return what there is."""
+    return Snapshot(FAMILIES, 0.0)
+
+
 def told(push):
     """Return what is told about an exporter."""
-    return {family.name.removeprefix("agentd_exporter_"): value for family in push.about()
-            for value in family.samples.values()}  # fmt: skip
+    return {
+        family.name.removeprefix("agentd_exporter_"): family.samples[("exporters.carried",)]
+        for family in Pushed([push]).families()
+    }
 
 
 async def until(condition):
@@ -153,40 +169,92 @@ async def test_never_two_at_once(pushing):
     assert set(most) == {1}
 
 
-async def test_one_that_hangs_in_a_thread_holds_up_nobody():
-    """Stopping comes back though the export does not, and says that it still runs: what it uses is not taken away."""
-    let, begun = threading.Event(), threading.Event()
-
-    async def gather(**_):
-        return Snapshot(FAMILIES, 0.0)
+async def test_stopping_waits_for_a_thread(workers):
+    """Stopping comes back when an export in a thread has, and there is no other."""
+    let, begun = threading.Event(), []
 
     def work(_snapshot):
-        begun.set()
+        begun.append(1)
         let.wait(PATIENCE)
 
-    push = Pushing(Carried(work, gather), QUICK)
+    push = Pushing(Carried(work, gathering, workers), QUICK)
     push.begin()
-    await until(begun.is_set)
-    await push.stop()
-    assert push.running
+    await until(lambda: begun)
+    stopping = asyncio.create_task(push.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=0.1)
+    assert not done
     let.set()
-    await until(lambda: not push.running)
+    await asyncio.wait_for(stopping, PATIENCE)
+    push.begin()
+    await asyncio.sleep(10 * QUICK)
+    assert begun == [1]
 
 
-async def test_one_that_hangs_on_the_loop_is_cancelled(pushing):
-    """An export that waits for ever is cancelled in the end."""
-    begun = asyncio.Event()
+@pytest.mark.parametrize("at_the_end", [SystemExit("enough"), ConnectionError("cut"), None])
+async def test_stopping_cancels_what_waits(workers, at_the_end):
+    """An export that waits is cancelled; what it raises then, or that it goes on, ends nothing and begins nothing."""
+    begun, ended = [], []
 
     async def wait():
-        begun.set()
-        await asyncio.Event().wait()
+        begun.append(1)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append(1)
+            if at_the_end is not None:
+                raise at_the_end from None
 
-    push = pushing(lambda _snapshot: wait())
+    push = Pushing(Awaited(lambda _snapshot: wait(), gathering, workers), QUICK)
     push.begin()
-    await asyncio.wait_for(begun.wait(), PATIENCE)
+    await until(lambda: begun)
+    await asyncio.wait_for(push.stop(), PATIENCE)
+    await asyncio.sleep(10 * QUICK)
+    assert (begun, ended, push.failed) == ([1], [1], 0)
+
+
+async def test_one_that_hangs_is_told_of_again_and_again(pushing, monkeypatch, caplog):
+    """An export that takes too long has failed, and each one that cannot be begun for that has, too."""
+    monkeypatch.setattr(module, "WITHIN", 0.05)
+    monkeypatch.setattr(module, "CANCELLED_WITHIN", 0.05)
+    let, begun = threading.Event(), []
+
+    def work(_snapshot):
+        begun.append(1)
+        if threading.current_thread() is threading.main_thread():
+            return stubborn()
+        return let.wait(PATIENCE)
+
+    async def stubborn():
+        while not let.is_set():
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                continue
+
+    push = pushing(work)
+    push.begin()
+    await until(lambda: push.failed >= 3)
+    assert push.error == "it has not come back from the last export yet"
+    assert caplog.records[0].getMessage() == "cannot export: it was not done within 0.05 s"
+    assert begun == [1]
+    let.set()
+    await until(lambda: push.exported >= 1)
     await push.stop()
-    assert not push.running
-    assert push.last is None
+
+
+async def test_what_is_told_of_several(workers):
+    """Each exporter has its own samples, and one layout as long as these are the same."""
+    pushes = [Pushing(Carried(lambda _snapshot: None, gathering, workers), QUICK) for _ in range(2)]
+    pushes[1].key, pushes[1].exported, pushes[1].last = "exporters.other", 3, 5.0
+    pushed = Pushed(pushes)
+    first, second = pushed.families(), pushed.families()
+    assert first.layout is second.layout
+    assert {family.name: family.samples for family in second} == {
+        "agentd_exporter_exports_total": {("exporters.carried",): 0.0, ("exporters.other",): 3.0},
+        "agentd_exporter_failures_total": {("exporters.carried",): 0.0, ("exporters.other",): 0.0},
+        "agentd_exporter_last_export_timestamp_seconds": {("exporters.other",): 5.0},
+    }
+    assert list(Pushed([]).families()) == []
 
 
 async def test_secrets_are_not_repeated(pushing, caplog):

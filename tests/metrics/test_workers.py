@@ -1,11 +1,12 @@
 """Worker threads: few of them, and none that makes others wait for what hangs."""
 
 import asyncio
+import contextlib
 import gc
-import os
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -259,17 +260,25 @@ async def test_what_is_done_comes_back_while_the_next_job_hangs(hang):
 
 async def test_descriptors_are_closed_when_nobody_can_ring_any_more(hang):
     """A thread that hangs keeps what it will wake the loop by; when it has come back nothing is left."""
-    before, busy = set(os.listdir("/proc/self/fd")), threads()
     workers = Workers()
-    stuck = asyncio.create_task(workers.run(hang.wait))
-    await until(lambda: len(threads() - busy) == 1)
-    await workers.run(int, "7")
-    stuck.cancel()
-    workers.close()
+    begun = asyncio.create_task(workers.run(hang.wait))
     known = weakref.ref(workers)
-    del workers, stuck
-    await asyncio.sleep(0.1)
-    assert len(set(os.listdir("/proc/self/fd")) - before) >= 2
+    pipe = str(Path(f"/proc/self/fd/{workers._bell._write}").readlink())
+    assert pipe.startswith("pipe:")
+    await until(lambda: known()._busy == 1)
+    begun.cancel()
+    workers.close()
+    del workers, begun
+    assert pipes().count(pipe) == 2
     hang.set()
     await until(lambda: known() is None)
-    assert set(os.listdir("/proc/self/fd")) <= before
+    await until(lambda: pipe not in pipes())
+
+
+def pipes():
+    """Return what the descriptors of this process are."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found.append(str(descriptor.readlink()))
+    return found

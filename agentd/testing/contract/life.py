@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from agentd.calling import called
 from agentd.errors import described
-from agentd.events.handing import hand
 from agentd.instances import ABOUT_SERIES, COLLECTOR_TIMEOUT, START_WITHIN, STOP_WITHIN
 from agentd.metrics.admission import Admission
 from agentd.metrics.spending import LONG, on_behalf_of
@@ -27,6 +27,7 @@ from agentd.plugin import (
     Sink,
     Snapshot,
 )
+from agentd.plugin.kinds import exports
 from agentd.testing.contract.finding import Findings
 from agentd.testing.contract.leftovers import Stock
 from agentd.testing.contract.metrics import declarations, lint, undeclared
@@ -148,13 +149,13 @@ class Life:
             admission = Admission(plugin.max_series)
             for _ in range(COLLECTIONS):
                 goes_on = goes_on and await self._collected(plugin, admission)
-        if isinstance(plugin, Exporter) and plugin.exports():
+        if isinstance(plugin, Exporter) and exports(type(plugin)):
             error = await self._ask("export", lambda: export(plugin, _snapshot()), EXPORTED_WITHIN)
             if error is not None:
                 self._raised("export", "export()", error)
             goes_on = not isinstance(error, GivenUp)
         if isinstance(plugin, Sink) and self._events:
-            error = await self._ask("send", lambda: hand(plugin, self._events), SENT_WITHIN)
+            error = await self._ask("send", lambda: called(plugin.send, plugin.in_worker, self._events), SENT_WITHIN)
             goes_on = not isinstance(error, GivenUp)
         self._told("about", plugin.about, ABOUT_SERIES)
         self._sync("routes", lambda: list(plugin.routes()))
