@@ -344,6 +344,10 @@ HERE = "DNS:localhost,IP:127.0.0.1"
 """Names of this machine, for its certificate."""
 
 
+SIGNS = "keyUsage=critical,keyCertSign"
+"""What an authority's certificate has to say since Python 3.13, or nobody trusts it who asks for strict rules."""
+
+
 class Authority:
     """Issues certificates, by the program ``openssl``."""
 
@@ -352,7 +356,7 @@ class Authority:
         self._folder = folder
         self._count = 0
         self._own: Certificate | None = None
-        self._own = self.issue("authority", "-addext", "basicConstraints=critical,CA:TRUE")
+        self._own = self.issue("authority", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", SIGNS)
 
     @property
     def file(self) -> Path:
@@ -366,7 +370,9 @@ class Authority:
         """Return a new certificate with these alternative names."""
         self._count += 1
         made = Certificate(self._folder / f"{self._count}.pem", self._folder / f"{self._count}.key")
-        signed = () if self._own is None else ("-CA", str(self._own.file), "-CAkey", str(self._own.key))
+        signed: tuple[str, ...] = ()
+        if self._own is not None:
+            signed = ("-CA", str(self._own.file), "-CAkey", str(self._own.key), "-addext", "basicConstraints=CA:FALSE")
         subprocess.run(
             [
                 *(self._program, "req", "-x509", "-nodes", "-days", str(days), "-subj", f"/CN={name}", *signed),

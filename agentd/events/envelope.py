@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -17,12 +18,12 @@ LARGEST = 1 << 20
 """Bytes that an envelope may have at most."""
 
 
-FLAT = 100
-"""Objects and lists that may be within each other, however deep the caller already is."""
+DEEPEST = 500
+"""Objects and lists that may be within each other in a payload or a meta, which is one itself. Readers of other
+versions of Python, and those that are deep in calls themselves, have to take what was taken: half of the 1,000 that
+3.11 allows calls and values together is left to them."""
 PLAIN = {str, int, float, bool, type(None)}
 """Types of values that have no other values in them."""
-ROOM = 300
-"""Calls by which whoever reads an event may be deeper than whoever emits it: both share Python's limit."""
 
 
 class EventError(ValueError):
@@ -101,8 +102,9 @@ def _plain(value: object) -> float:
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _decode = msgspec.json.Decoder(Event).decode
-_pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_posted = msgspec.json.Decoder(_Posted).decode
+
+_TOO_DEEP = f"{{}}: more than {DEEPEST} lists and objects within each other"
 
 _VERSION = 7 << 76 | 0b10 << 62
 _RANDOM = (1 << 76) - 1 & ~(0b11 << 62)
@@ -147,7 +149,10 @@ def as_json(field: str, value: object) -> bytes:
     Raises ``EventError`` where it is no object that all who read the event can read, and ``TypeError`` where it has
     something that is no JSON.
     """
-    json = _encode(value)
+    try:
+        json = _encode(value)
+    except RecursionError:
+        raise EventError(_TOO_DEEP.format(field)) from None
     if type(value) is dict and PLAIN.issuperset(map(type, value.values())):
         return json  # as most are: nothing within it could be wrong
     return checked(field, value, json)
@@ -160,13 +165,24 @@ def checked(field: str, value: object, json: bytes) -> bytes:
     try:
         # An encoder writes what it is given as msgspec.Raw as it is, whatever that is.
         found = msgspec.json.decode(json)
-        if json.count(b"[") + json.count(b"{") > FLAT:
-            _pass_over(b"[" * ROOM + json + b"]" * ROOM)
     except RecursionError:
-        raise EventError(f"{field}: too many lists and objects within each other") from None
+        raise EventError(_TOO_DEEP.format(field)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise EventError(f"{field}: expected JSON in each msgspec.Raw; found something else") from None
+    if json.count(b"[") + json.count(b"{") > DEEPEST and _is_too_deep(found):
+        raise EventError(_TOO_DEEP.format(field))
     return _encode(found) if b"\n" in json or b"\r" in json else json
+
+
+def _is_too_deep(value: object) -> bool:
+    """Say whether there are more lists and objects within each other than may be; asks nothing of Python's limit."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        held = chain.from_iterable(outer.values() if type(outer) is dict else outer for outer in level)
+        level = [inner for inner in held if type(inner) in (dict, list)]
+        if not level:
+            return False
+    return True
 
 
 def _check_name(field: str, name: str | None) -> None:

@@ -1,6 +1,7 @@
 """What plugins that talk to Redis have in common: the server's address, its check, and what the library is told."""
 
 import importlib
+import ssl
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -57,7 +58,8 @@ def settings(config: RedisServer) -> dict[str, Any]:
     if not config.url.startswith("unix:"):
         settings["socket_keepalive"] = True
     if config.url.startswith("rediss:"):
-        tls(config)  # says better than the library what is wrong with a file
+        context = tls(config)  # says better than the library what is wrong with a file
+        settings["ssl_exclude_verify_flags"] = [flag for flag in ssl.VerifyFlags if flag not in context.verify_flags]
         settings |= {"ssl_ca_certs": config.ca_file, "ssl_check_hostname": True}
         settings |= {"ssl_certfile": config.cert_file, "ssl_keyfile": config.key_file}
     return settings

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentd.events import bus as module
 from agentd.events.bus import Bus
-from agentd.events.envelope import LARGEST, Event, EventError, Record
+from agentd.events.envelope import DEEPEST, LARGEST, Event, EventError, Record
 from agentd.plugin import NotDurable
 from agentd.store.identity import Identity
 from agentd.store.journal import NotWritten
@@ -181,22 +181,34 @@ def test_what_is_no_event_is_left_out(event):
 
 @pytest.mark.parametrize("field", ["payload", "meta"])
 def test_what_is_too_deep_to_be_read_again_is_left_out(field):
-    """Whoever emits with hardly anything on the stack makes no event on which a deeper reader fails; flat ones pass."""
+    """Whatever Python allows, an emitter with an empty stack makes no event on which a deeper reader fails."""
     bus, journal = make()
 
     def emit():
-        for depth in (500, 900):
+        for depth in (DEEPEST, DEEPEST + 1):  # with the object itself, and the empty list in the midst
             value = []
-            for _ in range(depth):
+            for _ in range(depth - 2):
                 value = [value]
             bus.emit(Event(type="a", **{field: {"x": value}}))
         bus.emit(Event(type="a", **{field: {"x": [[[]]] * 1000}}))
 
-    thread = threading.Thread(target=emit)
-    thread.start()
-    thread.join()
+    def read(calls):
+        return read(calls - 1) if calls else [record.event.type for record in journal.taken]
+
+    for work in (emit, lambda: read(400)):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
     assert len(journal.taken) == 2
     assert bus.refused == 1
+
+
+async def test_too_deep_is_said_alike():
+    """A commit of what is far too deep raises what one that is slightly so raises, on each version of Python."""
+    bus, _ = make()
+    for value in (deep(), msgspec.Raw(b'{"x":' * (DEEPEST + 1) + b"0" + b"}" * (DEEPEST + 1))):
+        with pytest.raises(EventError, match=f"payload: more than {DEEPEST} lists and objects within each other"):
+            await bus.commit([Event(type="a", payload={"x": value})])
 
 
 def test_a_problem_is_named_once(caplog):

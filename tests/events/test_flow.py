@@ -25,7 +25,7 @@ async def test_what_was_lost_is_told_at_the_end(tmp_path, caplog):
         flow.bus.emit(Event(type="a.b", payload={"text": "x" * 10_000}))
     await flow.close(5.0)
     assert "events were lost" in caplog.text
-    with sqlite3.connect(tmp_path / "journal.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         ((data,),) = connection.execute("SELECT data FROM events WHERE type = 'journal.dropped'").fetchall()
     payload = msgspec.json.decode(data)["payload"]
     assert payload["reason"] == "memory"

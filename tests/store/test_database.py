@@ -148,11 +148,10 @@ def test_a_sudden_end_while_a_file_is_replaced(tmp_path, monkeypatch):
         folder = tmp_path / str(steps)
         folder.mkdir()
         path, new = folder / "j.db", folder / "j.db.new"
-        for name, cursor in ((path, 1), (new, 2)):
-            connection = database.connect(name)
+        before, after = database.connect(path), database.connect(new)
+        for cursor, connection in enumerate((before, after), 1):
             connection.execute("INSERT INTO cursors VALUES ('sinks.one', ?)", (cursor,))
-            if name == new:
-                connection.close()
+        after.close()  # and not the other, whose write-ahead log would be gone
         left = iter(range(steps))
         with monkeypatch.context() as patched:
             for operation in ("rename", "unlink"):
@@ -174,6 +173,7 @@ def test_a_sudden_end_while_a_file_is_replaced(tmp_path, monkeypatch):
         (cursor,) = connection.execute("SELECT seq FROM cursors").fetchone()
         assert cursor == (1 if steps == 0 else 2)
         connection.close()
+        before.close()
     assert ended
 
 

@@ -1,6 +1,7 @@
 """Journals whose file is removed, replaced or hidden while they are open: what was acknowledged stays."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -76,7 +77,8 @@ async def test_what_is_lost_at_its_name_is_written_anew(lab, tmp_path, take, rea
     assert reason in aside.reason
     assert bool(aside.path) == (take is replace)
     if aside.path:
-        assert database.reader(aside.path).execute("SELECT type FROM events").fetchall() == [("other.event",)]
+        with contextlib.closing(database.reader(aside.path)) as other:
+            assert other.execute("SELECT type FROM events").fetchall() == [("other.event",)]
     assert await lab.numbers(journal) == list(range(3002))
     await lab.commit(journal, 3002)
     assert (folder / "journal.db-wal").exists(), "the old connections removed the new log when they were closed"

@@ -308,9 +308,12 @@ def test_the_rules_for_metrics_are_those_of_prometheus(server_binary):
     command = [server_binary("promtool"), "check", "metrics"]
     run = subprocess.run(command, input=text, capture_output=True, check=False, timeout=60)
     found = {line.split()[0] for line in (run.stdout + run.stderr).decode().splitlines()}
-    mine = {metric.name for metric in metrics if list(lint(metric.name, metric.kind, metric.help, metric.labels))}
     assert len(found) > 300
-    assert mine ^ found == set()
+    for metric in metrics:
+        mine = {rule for rule, _ in lint(metric.name, metric.kind, metric.help, metric.labels)}
+        # Newer ones of the tool let the names of other kinds be, where older ones took none.
+        if mine != {"metric-kind"} or metric.kind in metric.name.split("_"):
+            assert bool(mine) == (metric.name in found), metric.name
 
 
 def test_what_is_told_is_what_was_declared():

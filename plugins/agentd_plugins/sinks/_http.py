@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from agentd_plugins.sinks._server import in_words
+from agentd_plugins.sinks._server import in_words, trusting
 
 CONNECT = 10.0
 """Seconds until a host that does not even accept a connection is given up."""
@@ -23,7 +23,7 @@ def tls(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl
     """Return what to trust and what to show. Raises ``ValueError`` that names the file."""
     name = ca_file
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = trusting(ca_file)
         if cert_file:
             name = " or ".join(filter(None, (cert_file, key_file)))
             context.load_cert_chain(cert_file, key_file, "")  # or OpenSSL asks for a passphrase

@@ -69,13 +69,26 @@ def in_words(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """Return a client's context that trusts an authority of one's own, or else those of the system.
+
+    Raises ``OSError`` where the file cannot be read or holds no certificates.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    if ca_file:
+        # Python 3.13 began to refuse authorities whose certificate does not say what its key is for: what
+        # `openssl req -x509` makes. Whoever names the file trusts it, and an upgrade must not hold their events up.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 def tls(config: ServerConfig) -> ssl.SSLContext:
     """Return what TLS needs. Raises ``ValueError`` that names the file where one cannot be used."""
     for path in (config.ca_file, config.cert_file, config.key_file):
         if path and not os.access(path, os.R_OK):
             raise ValueError(f"cannot read {path}")
     try:
-        context = ssl.create_default_context(cafile=config.ca_file)
+        context = trusting(config.ca_file)
     except ssl.SSLError as error:
         raise ValueError(f"ca_file {config.ca_file} holds no certificates: {error.reason or error}") from None
     if config.cert_file:
