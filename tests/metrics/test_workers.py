@@ -263,7 +263,7 @@ async def test_descriptors_are_closed_when_nobody_can_ring_any_more(hang):
     workers = Workers()
     begun = asyncio.create_task(workers.run(hang.wait))
     known = weakref.ref(workers)
-    pipe = str(Path(f"/proc/self/fd/{workers._bell._write}").readlink())
+    pipe = what(workers._bell._write)
     assert pipe.startswith("pipe:")
     await until(lambda: known()._busy == 1)
     begun.cancel()
@@ -275,10 +275,15 @@ async def test_descriptors_are_closed_when_nobody_can_ring_any_more(hang):
     await until(lambda: pipe not in pipes())
 
 
+def what(descriptor):
+    """Return what a descriptor is."""
+    return str(Path("/proc/self/fd", str(descriptor)).readlink())
+
+
 def pipes():
     """Return what the descriptors of this process are."""
     found = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # that of the listing itself
-            found.append(str(descriptor.readlink()))
+            found.append(what(descriptor.name))
     return found
