@@ -59,8 +59,10 @@ class Pushing:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         begun = clock()
-        while not self._stopping:
+        while True:
             await self._once(clock())
+            if self._stopping:  # its cancellation has ended the attempt
+                return
             # What took longer than the interval is not made up for.
             await asyncio.sleep(self._interval - (clock() - begun) % self._interval)
 

@@ -177,14 +177,14 @@ async def test_stopping_waits_for_a_thread(workers):
         begun.append(1)
         let.wait(PATIENCE)
 
-    push = Pushing(Carried(work, gathering, workers), QUICK)
+    push = Pushing(Carried(work, gathering, workers), PATIENCE)
     push.begin()
     await until(lambda: begun)
     stopping = asyncio.create_task(push.stop())
     done, _ = await asyncio.wait({stopping}, timeout=0.1)
     assert not done
     let.set()
-    await asyncio.wait_for(stopping, PATIENCE)
+    await asyncio.wait_for(stopping, PATIENCE / 2)  # and not for the interval
     push.begin()
     await asyncio.sleep(10 * QUICK)
     assert begun == [1]
@@ -204,10 +204,10 @@ async def test_stopping_cancels_what_waits(workers, at_the_end):
             if at_the_end is not None:
                 raise at_the_end from None
 
-    push = Pushing(Awaited(lambda _snapshot: wait(), gathering, workers), QUICK)
+    push = Pushing(Awaited(lambda _snapshot: wait(), gathering, workers), PATIENCE)
     push.begin()
     await until(lambda: begun)
-    await asyncio.wait_for(push.stop(), PATIENCE)
+    await asyncio.wait_for(push.stop(), PATIENCE / 2)  # and not for the interval
     await asyncio.sleep(10 * QUICK)
     assert (begun, ended, push.failed) == ([1], [1], 0)
 
