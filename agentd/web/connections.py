@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from agentd.routes import Principal
@@ -41,6 +42,10 @@ RESERVED = 256
 """Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once
 before any of them can be refused."""
 
+HEAD = 32 << 10
+"""Bytes that the head of a request may have. aiohttp limits its lines, and how many there are: a head of the longest
+that never ends would keep a megabyte in memory, for anybody."""
+
 HANDSHAKES = 100
 """TLS handshakes that are under way at once."""
 
@@ -49,6 +54,9 @@ SAID_EVERY = 60.0
 
 SAID_MOST = 100
 """Complaints that are remembered."""
+
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""What is answered to a head that is longer."""
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
@@ -73,7 +81,7 @@ class Connections(web.Server):
         self.certificates = certificates or Certificates()
         self._handshakes: dict[Handshake, None] = {}
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
-        self._most = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._most = self._affordable = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._open = 0
         self._said: dict[str, float] = {}
 
@@ -82,6 +90,10 @@ class Connections(web.Server):
         make = partial(Connection, self, listening, loop=self._loop, **self._kwargs)
         loaded = self.certificates.loaded
         return Handshake(self, loaded, make) if listening.tls and loaded is not None else make()
+
+    def limit(self, most: int) -> None:
+        """Let there be so many connections, or as many as descriptors allow. Those that are open stay so."""
+        self._most = min(most, self._affordable)
 
     def end(self, listenings: Collection[Listening]) -> None:
         """End the connections of listeners, each when its request under way is answered."""
@@ -128,11 +140,21 @@ class Connections(web.Server):
         super().pre_shutdown()
 
     def _admit(self, transport: asyncio.Transport) -> bool:
+        """Count a connection; say whether it may stay. Where there are too many, one that has not asked for anything
+        yet ends in its place: whoever opens many and says nothing keeps nobody else out.
+        """
         self._open += 1
         if self._open <= self._most or transport.get_extra_info("socket").family == socket.AF_UNIX:
             return True
-        self.say(f"{self._most} connections are open, as many as may be: refuses further ones")
-        return False
+        self.say(f"{self._most} connections are open, as many as [web] max_connections and descriptors allow: "
+                 "further ones are refused, or take the places of silent ones")  # fmt: skip
+        longest = next(iter(self._silent), None)
+        if longest is None:
+            return False
+        self.heard(longest)
+        if longest.transport is not None:
+            longest.transport.abort()
+        return True
 
     def heard(self, handler: RequestHandler) -> None:
         """Note that a connection has brought a request."""
@@ -177,13 +199,15 @@ class Connection(RequestHandler):
     the error, until the garbage collector comes by: about as much as was sent, again and again.
     """
 
-    __slots__ = ("listening", "local")
+    __slots__ = ("_body", "_head", "listening", "local")
 
     def __init__(self, connections: Connections, listening: Listening, **keywords: Any) -> None:
         super().__init__(connections, **keywords)
         self.listening = listening
         self.local: Principal | None = None
         """Who is at the other end of the Unix socket; None where it is none."""
+        self._head = 0  # bytes of a head of which the end has not come
+        self._body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a connection."""
@@ -206,20 +230,43 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of a connection that has ended."""
         transport = self.transport
+        self._body = EMPTY_PAYLOAD  # the last one refers to this connection
         super().connection_lost(exc)
         if transport is not None and hasattr(transport, "_read_ready_cb"):
             # The transport refers to itself by this, which asyncio forgets to end: it would wait for the collector.
             transport._read_ready_cb = None  # noqa: SLF001  # there is no other way to it
 
     def data_received(self, data: bytes) -> None:
-        """Take what a client has sent."""
+        """Take what a client has sent, piece by piece: more may come at once than a head may have."""
+        for start in range(0, len(data), HEAD):
+            if not self._take(data[start : start + HEAD]):
+                break
+
+    def _take(self, data: bytes) -> bool:
+        """Take a piece; say whether there is any use in a further one."""
+        heads = self._request_count
         super().data_received(data)
+        if self._request_count != heads:
+            self._head, self._body = 0, self._messages[-1][1]
+        elif self._body.is_eof() and not self._upgraded:
+            self._head += len(data)
+            if self._head > HEAD:
+                self._refuse()
+                return False
         for message, _ in self._messages:
             error = getattr(message, "exc", None)
             if error is not None:
                 error.__traceback__ = error.__context__ = error.__cause__ = None
                 if self.transport is not None:
                     self.transport.pause_reading()
+                return False
+        return True
+
+    def _refuse(self) -> None:
+        if self.transport is not None:
+            if self._current_request is None and not self._messages:  # else it would be taken for another's answer
+                self.transport.write(TOO_LARGE)
+            self.force_close()
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:

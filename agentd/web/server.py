@@ -101,6 +101,7 @@ class WebServer:
     async def start(self) -> None:
         """Begin to listen. Raises ``ListenError`` in one clear line."""
         self._connections = Connections(self._handle, self._certificates)
+        self._connections.limit(self._settings.max_connections)
         self._listeners = Listeners(self._connections.protocol, self._handed)
         asyncio.get_running_loop().set_exception_handler(self._connections.complain)
         try:
@@ -142,6 +143,7 @@ class WebServer:
         if settings.tls != before.tls:
             ended += [each for each in self._open if each.tls]
         if self._connections is not None:
+            self._connections.limit(settings.max_connections)
             self._connections.end(ended)
 
     async def stop(self) -> None:

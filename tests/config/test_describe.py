@@ -247,6 +247,7 @@ route_prefix = ""  # default
 trusted_proxies = []  # default
 allowed_hosts = []  # default
 cors_origins = []  # default
+max_connections = 2048  # default
 
 [host]
 procfs = "/proc"  # default

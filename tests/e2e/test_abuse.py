@@ -212,6 +212,28 @@ def test_two_hundred_connections_that_say_nothing(connect, agent):
         connection.close()
 
 
+def test_heads_that_never_end(connect, agent):
+    """Heads of which each line is allowed, and the whole far too much, are refused; shorter ones are kept, and cost."""
+    before = agent.resident()
+    begun = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+    lines = [b"X-%d: %b\r\n" % (number, b"x" * 8000) for number in range(120)]
+    kept = [connect(agent) for _ in range(100)]
+    for connection in kept:
+        send(connection, begun + b"".join(lines[:3]))
+    refused = [connect(agent) for _ in range(150)]
+    for connection in refused:
+        with contextlib.suppress(OSError):  # it may have been cut off before
+            send(connection, begun + b"".join(lines))
+    for connection in refused:
+        assert received(connection)[9:12] in (b"", b"431")
+        connection.close()
+    assert agent.resident() - before < 32 * MEGABYTE  # it were 150 MiB
+    for connection in kept:
+        send(connection, b"Connection: close\r\n\r\n")
+        assert received(connection)[9:12] in (b"200", b"503")
+        connection.close()
+
+
 def test_slow_senders_delay_nobody(agent):
     """Requests that come byte by byte are answered in the end, and others meanwhile."""
     request = b"GET /metrics?collect[]=loadavg HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

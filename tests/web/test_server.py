@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 
@@ -431,12 +432,20 @@ async def test_clients_that_do_not_read_are_dropped(serve, connect, monkeypatch,
     assert caplog.records == []
 
 
-async def test_too_many_connections_are_refused(serve, connect, monkeypatch, caplog, tmp_path):
-    """Connections beyond the limit are closed at once, which is said once; the local command line is not shut out."""
+@pytest.fixture
+def few(monkeypatch):
+    """There may be three connections."""
     monkeypatch.setattr(connections, "most_connections", lambda _descriptors: 3)
+
+
+async def test_too_many_connections_are_refused(serve, connect, few, caplog, tmp_path):
+    """Connections beyond the limit are closed at once, which is said once; the local command line is not shut out."""
     path = tmp_path / "agentd.sock"
     server = await serve(says("hello"), unix_socket=path)
     kept = [await connect(server) for _ in range(3)]
+    for reader, writer in kept:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.readuntil(b"hello")
     for _ in range(5):
         refused, _ = await connect(server)
         assert await closed(refused)
@@ -445,11 +454,98 @@ async def test_too_many_connections_are_refused(serve, connect, monkeypatch, cap
     local[1].close()
     assert await over(*kept[0], "/") == (200, "hello")
     [record] = caplog.records
-    assert "3 connections are open" in record.getMessage()
+    assert "3 connections are open, as many as [web] max_connections" in record.getMessage()
     for _, writer in kept:
         writer.close()
         await writer.wait_closed()
     assert await ask(server, "/") == (200, "hello")
+
+
+async def test_silent_connections_make_room(serve, connect, few):
+    """Whoever opens connections and says nothing shuts nobody out: the oldest of these are closed for new ones."""
+    server = await serve(says("hello"))
+    silent = [await connect(server) for _ in range(3)]
+    talking = await connect(server)
+    assert await closed(silent[0][0])
+    talking[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await talking[0].readuntil(b"hello")
+    silent += [await connect(server) for _ in range(7)]
+    for reader, _ in silent[:-2]:
+        assert await closed(reader)
+    for connection in (*silent[-2:], talking):
+        assert await over(*connection, "/") == (200, "hello")
+
+
+async def test_the_number_of_connections_is_an_option(serve, connect):
+    """``max_connections`` says how many there may be, from the next one on where that changes."""
+    server = await serve(says("hello"))
+    await server.apply(WebSettings(listen=server._settings.listen, max_connections=16))
+    silent = [await connect(server) for _ in range(17)]
+    assert await closed(silent[0][0])
+    await server.apply(WebSettings(listen=server._settings.listen, max_connections=17))
+    silent.append(await connect(server))
+    assert await over(*silent[1], "/") == (200, "hello")
+
+
+async def over_in_pieces(connection, data, lengths):
+    """Send data in pieces of these lengths, again and again, each by itself, as a slow network would."""
+    _, writer = connection
+    lengths = itertools.cycle(lengths)
+    while data:
+        length = next(lengths)
+        writer.write(data[:length])
+        await writer.drain()
+        data = data[length:]
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("lengths", [(1 << 20,), (70_000, 1), (1000,), (31_000, 200_000, 17)], ids=str)
+async def test_heads_and_bodies_in_any_pieces(serve, connect, lengths):
+    """However a conversation is cut, each request is answered: long heads, bodies longer than a head may be, both."""
+
+    async def size(request, _principal):
+        return web.Response(text=f"{len(request.headers)} {len(await request.read())}!")
+
+    server = await serve(Route("POST", "/", size, None))
+    asked, expected = b"", b""
+    for fields, body in ((1, 0), (4, 10), (2, 300_000), (3, 0), (1, 100_000), (4, 0)):
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % body
+        head += b"".join(b"X-%d: %b\r\n" % (number, b"y" * 7800) for number in range(fields))
+        asked += head + b"\r\n" + b"b" * body
+        expected += f"{fields + 2} {body}!".encode()
+    connection = await connect(server)
+    sending = asyncio.create_task(over_in_pieces(connection, asked, lengths))
+    answered = b""
+    while answered.count(b"!") < expected.count(b"!"):
+        answered += await asyncio.wait_for(connection[0].readuntil(b"!"), 20)
+    await sending
+    assert b"".join(part.rpartition(b"\r\n\r\n")[2] + b"!" for part in answered.split(b"!")[:-1]) == expected
+
+
+@pytest.mark.parametrize("before", [b"", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_head_that_is_too_long(serve, connect, before, at_once):
+    """A head whose lines are all allowed is refused when it is too long in all, the first one as a later one."""
+
+    async def read(request, _principal):
+        return web.Response(text=f"hello{len(await request.read())}")
+
+    server = await serve(Route("POST", "/", read, None))
+    reader, writer = await connect(server)
+    pieces = [before, b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X: %b\r\n" % (b"y" * 8000)] * (9 if at_once else 5)]
+    if at_once:
+        writer.write(b"".join(pieces))
+    else:
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    if not before:
+        assert answer.startswith(b"HTTP/1.1 431 ")
+    elif not at_once:  # else nobody knows whose answer it would be
+        assert b"hello5HTTP/1.1 431 " in answer
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
 
 
 @pytest.mark.parametrize(("descriptors", "most"), [(65536, 65280), (1024, 768), (256, 128), (10, 5), (0, 0)])
