@@ -68,9 +68,8 @@ class Principals:
     def holds(self, shown: str, route: Route, listener: Listener | None) -> bool:
         """Say whether what was shown in the header Authorization, and was enough for a route then, is so still."""
         scheme, _, credential = shown.partition(" ")
-        if scheme.lower() == "basic":
-            return self.users.recalls(credential)  # with other scopes they are other users
-        principal = self._tokens.find(credential.strip(" "))
+        basic = scheme.lower() == "basic"
+        principal = self.users.recalled(credential) if basic else self._tokens.find(credential.strip(" "))
         return principal is not None and admits(limited(principal, _ceiling_of(listener)), route)
 
     async def _principal(

@@ -127,7 +127,9 @@ class WebServer:
         loaded = known if unchanged else await self._loaded(settings)
         principals = Principals(settings, self._tokens, self._in_worker)
         if settings.basic_auth == before.basic_auth:
-            principals.users = self._principals.users  # with the verdicts that it remembers
+            principals.users = self._principals.users  # with all that it remembers
+        else:
+            principals.users.succeed(self._principals.users)
         if loaded is not None and not unchanged:
             self._certificates.take(loaded)
         try:
@@ -278,9 +280,11 @@ class WebServer:
                 warnings.simplefilter("ignore")
                 request.update(parts)
         transport = request.transport
-        if not asking.shown or route.scope is None or transport is None:  # a robot's WebSocket looks after its own
+        shown = request.headers.get("Authorization", "") if asking.shown else ""
+        looks_itself = route.scope is None and shown[:6].lower() != "basic "  # a robot's WebSocket, after its token
+        if not shown or looks_itself or transport is None:
             return await self._handled(request, route, asking.principal)
-        self._shown[transport] = request.headers["Authorization"], route
+        self._shown[transport] = shown, route
         try:
             return await self._handled(request, route, asking.principal)
         finally:

@@ -69,8 +69,9 @@ class Users:
         name, password = _parsed(credential)
         if not self._hashes or not name:
             return None
-        if self.recalls(credential):
-            return self._principals[name]
+        known = self.recalled(credential)
+        if known is not None:
+            return known
         digest = self._digest(name, password)
         if digest in self._wrong:
             return None
@@ -85,11 +86,19 @@ class Users:
             raise BusyError
         return self._principals[name] if verdict else None
 
-    def recalls(self, credential: str) -> bool:
-        """Say whether this credential was found to be right before."""
+    def recalled(self, credential: str) -> Principal | None:
+        """Return who shows this credential, where it was found to be right before."""
         name, password = _parsed(credential)
         right = self._right.get(name)
-        return right is not None and secrets.compare_digest(right, self._digest(name, password))
+        if right is None or not secrets.compare_digest(right, self._digest(name, password)):
+            return None
+        return self._principals[name]
+
+    def succeed(self, before: "Users") -> None:
+        """Take over the verdicts on those whose passwords are as before: what they have open goes on."""
+        same = self._hashes.items() & before._hashes.items()  # noqa: SLF001  # of the same class, here and below
+        self._key = before._key  # noqa: SLF001
+        self._right = {name: before._right[name] for name, _ in same if name in before._right}  # noqa: SLF001
 
     def _digest(self, name: str, password: str) -> bytes:
         return blake2b(f"{name}:{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

@@ -1,11 +1,13 @@
 """The web server, in this process."""
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import logging
 import socket
 
+import bcrypt
 import pytest
 from aiohttp import web
 
@@ -430,6 +432,37 @@ async def test_clients_that_do_not_read_are_dropped(serve, connect, monkeypatch,
     assert taken < 50_000_000
     assert await ask(server, "/fine") == (200, "fine")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("scope", [None, Scope.EVENTS_READ])
+async def test_what_a_user_has_open_ends_with_the_user(serve, connect, monkeypatch, scope):
+    """Requests under way end when the password by which they are answered goes; those of other users go on."""
+    monkeypatch.setattr(server_module, "LOOK_EVERY", 0.05)
+    hashed = Secret(bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode())
+    both = BasicAuth(users={"goes": hashed, "stays": hashed}, scopes={"goes": [Scope.ADMIN], "stays": [Scope.ADMIN]})
+
+    async def forever(request, _principal):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"hello")
+        await asyncio.Event().wait()
+
+    server = await serve(Route("GET", "/", forever, scope))
+    await server.apply(WebSettings(listen=server._settings.listen, basic_auth=both))
+    watching = asyncio.create_task(server.watch())
+    opened = {}
+    for name in both.users:
+        reader, writer = opened[name] = await connect(server)
+        shown = base64.b64encode(f"{name}:secret".encode()).decode()
+        writer.write(f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: basic {shown}\r\n\r\n".encode())
+        await reader.readuntil(b"hello\r\n")
+    left = BasicAuth(users={"stays": hashed}, scopes={"stays": [Scope.ADMIN]})
+    await server.apply(WebSettings(listen=server._settings.listen, basic_auth=left))
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(opened["goes"][0].read(), 20)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(opened["stays"][0].read(1000), 0.5)
+    watching.cancel()
 
 
 @pytest.fixture

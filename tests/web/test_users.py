@@ -174,3 +174,18 @@ def test_an_agent_without_users_does_not_import_bcrypt():
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout == "False\n"
+
+
+async def test_who_succeeds_knows_whose_password_is_as_before():
+    """Where hashes are the same after a change, no password is looked at again; scopes are the new ones."""
+    same = hashed("secret")
+    before = Counted(BasicAuth(users={"p": same, "q": same, "gone": same}))
+    for name in ("p", "q", "gone"):
+        assert await before.who(shown(name, "secret"), "")
+    after = Counted(BasicAuth(users={"p": same, "q": hashed("other")}, scopes={"p": [Scope.ADMIN]}))
+    after.succeed(before)
+    assert await after.who(shown("p", "secret"), "") == Principal("p", frozenset([Scope.ADMIN]))
+    assert after.calls == []
+    assert after.recalled(shown("q", "secret")) is None
+    assert await after.who(shown("q", "secret"), "") is None
+    assert await after.who(shown("gone", "secret"), "") is None
