@@ -178,7 +178,7 @@ def placed(rows: Iterable[Json]) -> Iterator[Json]:
 
 def variables(metric: str, labels: list[str]) -> Iterator[Json]:
     """Yield what may be chosen: where the data is, and among the values that each label of a metric has."""
-    yield {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
+    yield {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
     for number, label in enumerate(labels):
         query = f"label_values({metric}{{{selected(labels[:number])}}}, {label})"
         yield {
@@ -226,7 +226,10 @@ def dashboard(name: str, told: Json) -> Json:
                 "title": "agentd",
                 "type": "dashboards",
                 "tags": ["agentd"],
+                "icon": "external link",
+                "tooltip": "",
                 "asDropdown": False,
+                "targetBlank": False,
                 "includeVars": True,
                 "keepTime": True,
             }
