@@ -22,6 +22,7 @@ _ADVICE = {
     "NoPermissionError": "this user needs {rights} and the keys of the streams (ACL SETUSER)",
     "OutOfMemoryError": "its memory is full: set max_length, or give it more (maxmemory)",
     "ReadOnlyError": "it is a replica: give the address of the master",
+    "TooLarge": "for a stream, delete the entry with XDEL",
 }
 """What to do, by the names of the library's errors."""
 
@@ -51,8 +52,11 @@ def library() -> ModuleType:
 
 def settings(config: RedisServer) -> dict[str, Any]:
     """Return what the library's connections are made with, beside the address."""
+    from agentd_plugins._redis_parser import Parser
+
     # The older protocol: the newer one begins with a command that an ACL may refuse, and has nothing for streams.
     settings: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": PATIENCE, "socket_timeout": None}
+    settings["parser_class"] = Parser
     if config.password is not None:
         settings |= {"username": config.user, "password": config.password.reveal()}
     if not config.url.startswith("unix:"):

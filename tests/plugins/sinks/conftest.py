@@ -1,6 +1,7 @@
 """Servers that sinks send to, as real processes, and events to send."""
 
 import asyncio
+import contextlib
 import importlib
 import json
 import subprocess
@@ -81,6 +82,40 @@ async def insist(sink, batch, *, patience=60.0, gate=None):
 def deliver():
     """Sends until all has arrived: see ``insist``."""
     return insist
+
+
+ENDLESS = 256 << 20
+"""Bytes after which a server that sends without end gives up."""
+
+
+@pytest.fixture
+async def endless():
+    """Starts a server that greets, and then sends a beginning and parts until it is cut off, or has sent ``ENDLESS``.
+
+    Returns its port, and a list that gets how many bytes each connection took.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(greet, beginning, part):
+            taken = []
+
+            async def serve(reader, writer):
+                sent = 0
+                with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+                    await greet(reader, writer)
+                    writer.write(beginning)
+                    while sent < ENDLESS:
+                        writer.write(part)
+                        await writer.drain()
+                        sent += len(part)
+                taken.append(sent)
+
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
+            return server.sockets[0].getsockname()[1], taken
+
+        yield start
 
 
 @pytest.fixture(scope="session")

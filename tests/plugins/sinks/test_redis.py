@@ -360,3 +360,29 @@ async def test_without_the_library_the_error_names_the_extra(monkeypatch, sink_t
     monkeypatch.setitem(__import__("sys").modules, "redis.asyncio", None)
     with pytest.raises(RuntimeError, match=r"pip install 'agentd\[redis\]'"):
         await sink_to("redis://localhost").start()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "part"), [(b"$2000000000\r\n", b"x" * 65536), (b"*100000000\r\n", b"*0\r\n" * 16384)]
+)
+async def test_a_server_that_answers_without_end_is_given_up(sink_to, events, endless, beginning, part):
+    """An answer that would take all memory is not read to its end: the connection ends, and nothing of it stays."""
+
+    async def greet(reader, writer):
+        while not (line := await reader.readline()).startswith(b"id-0"):
+            if not line:
+                raise ConnectionResetError
+            if b"CLIENT" in line:
+                writer.write(b"+OK\r\n")
+
+    port, taken = await endless(greet, beginning, part)
+    sink = sink_to(f"redis://127.0.0.1:{port}")
+    await sink.start()
+    parser = sink._connection._parser
+    with pytest.raises(Retry, match="too large to be taken"):
+        await sink.send(events(1))
+    assert parser._stream is None
+    async with asyncio.timeout(60):
+        while not taken:  # noqa: ASYNC110  # it notices when it writes
+            await asyncio.sleep(0.01)
+    assert taken[0] < 128 << 20

@@ -11,6 +11,9 @@ from agentd_plugins.sinks._server import where
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
+COUNT = 1000
+"""Entries of a stream that are read at once, unless they are too large for that."""
+
 PATIENCE = 10.0
 """Seconds that an answer may take beyond what the question itself asked to wait."""
 
@@ -34,6 +37,8 @@ class Link:
     def __init__(self, config: _redis.RedisServer, harmless: Callable[[object], str]) -> None:
         """``harmless`` takes secrets out of what the server says."""
         self.where = f"Redis at {where(config.url, 6379)}"
+        self.count = COUNT
+        """Entries of a stream to ask for at once: fewer where so many were too large, and never while connected."""
         self._config = config
         self._harmless = harmless
         self._library: ModuleType | None = None
@@ -108,6 +113,11 @@ class Link:
             raise Failure(text, self._harmless(error)) from error
         except (self._library.RedisError, OSError) as error:
             await self.close()
+            if type(error).__name__ == "TooLarge" and self.count > 1:
+                self.count = max(1, self.count // 8)
+                raise Failure(
+                    f"{self.where}: {error}; {self.count} entries are asked for at once from now on"
+                ) from error
             raise Failure(f"{self.where}: {self._harmless(_redis.advised(error, RIGHTS))}") from error
         except BaseException:
             await self.close()

@@ -6,9 +6,6 @@ from typing import Any, Final
 from agentd_plugins.collectors._streams.link import Failure, Link
 from agentd_plugins.collectors._streams.position import FIRST, Entry, Info, Position, info
 
-COUNT = 1000
-"""Entries of a stream that are read at once."""
-
 _NOTHING: Final = object()
 """Stands for an answer that is not there."""
 
@@ -59,7 +56,8 @@ class Reader:
     async def read(self, wait: float) -> dict[str, list[Entry]]:
         """Return entries by the names of their streams, and go on behind them. Raises ``Failure``.
 
-        Where there are none, waits so many seconds for one; 0 does not wait. Less than ``COUNT`` of a stream are all.
+        Where there are none, waits so many seconds for one; 0 does not wait. Less than ``link.count`` of a stream are
+        all.
         """
         answer, new = self._held, False
         self._held = _NOTHING
@@ -73,10 +71,10 @@ class Reader:
             entries = found.get(name, ())
             gaps = position.gaps
             # What was asked for before the last look does not tell what was there then.
-            position.read(entries, all_there_was=new and len(entries) < COUNT)
+            position.read(entries, all_there_was=new and len(entries) < self.link.count)
             if entries or position.gaps != gaps:
                 self._changed.add(name)
-        if any(len(entries) >= COUNT for entries in found.values()):
+        if any(len(entries) >= self.link.count for entries in found.values()):
             await self._ask(0.0)  # there is more: Redis prepares it while this is counted
             self._asked = True
         return found
@@ -84,7 +82,7 @@ class Reader:
     async def _ask(self, wait: float) -> None:
         block = (b"BLOCK", max(1, int(wait * 1000))) if wait > 0 else ()
         ids = [self.positions[name].id for name in self._streams.values()]
-        await self.link.send(b"XREAD", b"COUNT", COUNT, *block, b"STREAMS", *self._streams, *ids)
+        await self.link.send(b"XREAD", b"COUNT", self.link.count, *block, b"STREAMS", *self._streams, *ids)
 
     def changes(self) -> dict[str, Any]:
         """Return what has to be saved."""

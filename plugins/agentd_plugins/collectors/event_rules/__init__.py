@@ -6,9 +6,9 @@ from typing import Any
 
 from agentd.plugin import Backoff, Collector, Context, Family, counter, hookimpl
 from agentd_plugins.collectors._streams.ledger import Ledger, Restored
-from agentd_plugins.collectors._streams.link import Failure, Link
+from agentd_plugins.collectors._streams.link import COUNT, Failure, Link
 from agentd_plugins.collectors._streams.position import number
-from agentd_plugins.collectors._streams.reader import COUNT, KEY, Reader
+from agentd_plugins.collectors._streams.reader import KEY, Reader
 from agentd_plugins.collectors.event_rules.envelope import Envelope, of_entry, of_json
 from agentd_plugins.collectors.event_rules.options import EventRulesConfig
 from agentd_plugins.collectors.event_rules.rule import OUTCOMES, Rule
@@ -162,7 +162,7 @@ class EventRules(Collector[EventRulesConfig]):
                         type_, source = (envelope.get(name) for name in ("type", "source"))
                         names = (each if isinstance(each, str) else "" for each in (type_, source))
                         self._count(self._streams[stream], envelope, number(id_)[0] / 1000, *names)
-            more = any(len(entries) >= COUNT for entries in found.values())
+            more = any(len(entries) >= self._link.count for entries in found.values())
             if not more:
                 await reader.look()
             await self._save(rules, reader.changes(), reader.saved)

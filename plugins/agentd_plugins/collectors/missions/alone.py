@@ -5,7 +5,7 @@ from typing import Any
 
 from agentd_plugins.collectors._streams.link import Link
 from agentd_plugins.collectors._streams.position import Entry
-from agentd_plugins.collectors._streams.reader import COUNT, Reader
+from agentd_plugins.collectors._streams.reader import Reader
 from agentd_plugins.collectors.missions.figures import Figures
 from agentd_plugins.collectors.missions.tally import Tally
 
@@ -29,7 +29,7 @@ class Alone:
         """Count what was read, and say whether that was all that there was."""
         for entries in found.values():
             self._tally.count(entries)
-        return all(len(entries) < COUNT for entries in found.values())
+        return all(len(entries) < self._reader.link.count for entries in found.values())
 
     async def look(self, now: float) -> None:
         """See what is missing, and forget missions of which nothing was heard for long."""

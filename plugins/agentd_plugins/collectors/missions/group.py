@@ -8,7 +8,6 @@ from typing import Any
 from agentd.plugin import Histogram
 from agentd_plugins.collectors._streams.link import Link
 from agentd_plugins.collectors._streams.position import Entry
-from agentd_plugins.collectors._streams.reader import COUNT
 from agentd_plugins.collectors.missions import scripts
 from agentd_plugins.collectors.missions.entry import said
 from agentd_plugins.collectors.missions.figures import Figures
@@ -52,7 +51,7 @@ class Together:
         self._places = {name.encode(): Place(_keys(name, terms)) for name in streams}
         self._names = dict(zip(self._places, streams, strict=True))
         self._bounds = [f"{bound:g}" for bound in terms.bounds]
-        self._reader = (b"GROUP", terms.group, terms.agent, b"COUNT", COUNT)
+        self._reader = (b"GROUP", terms.group, terms.agent, b"COUNT")
         self._known = False
         self._claimed = 0.0
         self._now = 0.0
@@ -64,7 +63,7 @@ class Together:
             await self._run(scripts.BEGIN, place, self._terms.group, "0" if self._terms.beginning else "$")
             handed = True
             while handed:  # what is counted is handed out no more
-                answer = await self._link.ask(b"XREADGROUP", *self._reader, b"STREAMS", key, b"0")
+                answer = await self._link.ask(b"XREADGROUP", *self._reader, self._link.count, b"STREAMS", key, b"0")
                 handed = bool(answer and answer[0][1])
                 await self._count(place, answer[0][1] if handed else ())
         self._known = True
@@ -72,7 +71,15 @@ class Together:
     async def read(self, wait: float) -> dict[str, list[Entry]]:
         """Return entries that no other agent was given; where there are none, wait so long for one."""
         block = (b"BLOCK", max(1, int(wait * 1000))) if wait > 0 else ()
-        command = (b"XREADGROUP", *self._reader, *block, b"STREAMS", *self._places, *(b">" for _ in self._places))
+        command = (
+            b"XREADGROUP",
+            *self._reader,
+            self._link.count,
+            *block,
+            b"STREAMS",
+            *self._places,
+            *(b">" for _ in self._places),
+        )
         answer = await self._link.ask(*command, wait=wait)
         return {self._names[key]: entries for key, entries in answer or ()}
 
@@ -80,7 +87,7 @@ class Together:
         """Count what was read, and say whether that was all that there was."""
         for name, entries in found.items():
             await self._count(self._places[name.encode()], entries)
-        return all(len(entries) < COUNT for entries in found.values())
+        return all(len(entries) < self._link.count for entries in found.values())
 
     async def look(self, now: float) -> None:
         """See what is missing, take over what others left, and forget missions of which nothing was heard for long."""
@@ -134,7 +141,16 @@ class Together:
     async def _claim(self, key: bytes, place: Place) -> None:
         idle, after = int(self._terms.claim_after * 1000), b"0-0"
         while True:
-            command = (b"XAUTOCLAIM", key, self._terms.group, self._terms.agent, idle, after, b"COUNT", COUNT)
+            command = (
+                b"XAUTOCLAIM",
+                key,
+                self._terms.group,
+                self._terms.agent,
+                idle,
+                after,
+                b"COUNT",
+                self._link.count,
+            )
             after, entries, *_ = await self._link.ask(*command)
             await self._count(place, entries)
             if after == b"0-0":

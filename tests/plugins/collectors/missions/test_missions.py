@@ -317,3 +317,16 @@ def test_options_that_contradict_each_other(options, words):
     """What cannot be meant is said, with the option's name."""
     with pytest.raises(ValueError, match=words):
         Missions.config_type(**options)
+
+
+@pytest.mark.parametrize("group", [None, "counters"])
+async def test_entries_too_large_to_be_read_together_are_read_in_turns(lab, store, monkeypatch, group):
+    """Where so many entries at once are more than an answer may cost, fewer are asked for, and each counts once."""
+    monkeypatch.setattr("agentd_plugins._redis_parser.LARGEST", 1 << 19)
+    for number in range(300):
+        data = json.dumps({"status": "completed", "mission_id": f"m{number}", "map": "x" * 10_000})
+        store.client.xadd(STREAM, {"data": data})
+    collector = await lab.start(Missions, start="beginning", group=group)
+    await lab.until(lambda: total(lab, collector) == 300)
+    await lab.until(lambda: lab.told(collector, "mission_stream_lost_entries_total") == {STREAM: 0})
+    assert collector._link.count < 300
