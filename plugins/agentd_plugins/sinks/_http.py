@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 import ssl
 from email.utils import parsedate_to_datetime
 
@@ -15,6 +16,9 @@ CONNECT = 10.0
 EXCERPT = 2048
 """Bytes of an answer that are read: an error's text. That takes ``PATIENCE`` seconds at most."""
 PATIENCE = 2.0
+RECEIVED = 16 << 10
+"""Bytes that the kernel holds of what a receiver sends. More may be thousands of answers ("100 Continue"), which are
+looked at in one go."""
 LONGEST_WAIT = 3600.0
 """Seconds that a receiver may ask for with Retry-After."""
 
@@ -30,6 +34,14 @@ def tls(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl
     except OSError as error:
         raise ValueError(f"cannot use {name}: {error.strerror or error}") from None
     return context
+
+
+def connecting(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket for a connection to a receiver."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+    return made
 
 
 async def excerpt(response: aiohttp.ClientResponse) -> bytes:

@@ -8,6 +8,7 @@ import contextlib
 from typing import Any
 
 import aiomqtt
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -15,6 +16,18 @@ TOO_LARGE = 0x95
 """Reason code of MQTT 5: the packet is larger than the other side takes."""
 
 SUCCESS = 0
+
+PUBLISH = 0x30
+"""The type of the packets that bring messages (MQTT 5, section 2.1.2)."""
+
+LARGEST = 1 << 16
+"""Bytes that an answer of a broker may have: with a reason in words, a few hundred."""
+
+LARGEST_MESSAGE = 16 << 20
+"""Bytes that a message may have which nobody has asked for: some brokers subscribe clients by themselves."""
+
+UNSENT = 1 << 17
+"""Packets that may wait to be sent: twice as many as messages may be on their way."""
 
 
 class Client(aiomqtt.Client):
@@ -28,6 +41,10 @@ class Client(aiomqtt.Client):
     def __init__(self, *, largest: int | None = None, **options: Any) -> None:
         super().__init__(**options, max_inflight_messages=0)  # who publishes sees to the limit
         self.largest = largest
+        self._receive = self._client._sock_recv  # noqa: SLF001  # the one place through which paho-mqtt reads
+        self._client._sock_recv = self._received  # type: ignore[method-assign]  # noqa: SLF001  # as above
+        # What comes all the same would be kept for who reads it, and nobody does.
+        self._client._handle_publish = _pass_over  # type: ignore[method-assign]  # noqa: SLF001  # as above
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
         self._disconnected.add_done_callback(self._lose)
 
@@ -43,6 +60,14 @@ class Client(aiomqtt.Client):
             self._hang_up()
             raise
         self._disconnected.add_done_callback(self._lose)  # it may be another by now
+
+    def _received(self, bufsize: int) -> bytes:
+        """Read so many bytes at most. Raises ``ConnectionError`` where the broker sends, or makes wait, without end."""
+        packet, unsent = self._client._in_packet, self._client._out_packet  # noqa: SLF001
+        is_message = packet["command"] & 0xF0 == PUBLISH
+        if packet["remaining_length"] > (LARGEST_MESSAGE if is_message else LARGEST) or len(unsent) > UNSENT:
+            raise ConnectionResetError("it sends more than a broker has to say")
+        return self._receive(bufsize)
 
     def _too_late(self, task: "asyncio.Task[Any]") -> None:
         if not task.cancelled():
@@ -131,3 +156,8 @@ class Client(aiomqtt.Client):
     def _why(self) -> Exception:
         error = self._disconnected.exception() if self.lost and not self._disconnected.cancelled() else None
         return aiomqtt.MqttCodeError(getattr(error, "rc", None), "the connection is lost")
+
+
+def _pass_over() -> MQTTErrorCode:
+    """Take no notice of a message, which is not acknowledged either."""
+    return MQTTErrorCode.MQTT_ERR_SUCCESS

@@ -10,9 +10,16 @@ from typing import Any
 import msgspec
 from nats.aio.client import Client as Library
 from nats.aio.msg import Msg
-from nats.errors import SecureConnRequiredError
+from nats.errors import ProtocolError, SecureConnRequiredError
+from nats.protocol.parser import Parser
 
 from agentd_plugins.sinks._server import Refusal
+
+LARGEST = 1 << 20
+"""Bytes that a server may send as one message or line: what it has to say to a sink are a few hundred."""
+
+TURN = 4096
+"""Bytes that are taken at once, before the agent's other work goes on."""
 
 
 class Error(msgspec.Struct):
@@ -29,12 +36,25 @@ class Answer(msgspec.Struct):
 decode = msgspec.json.Decoder(Answer).decode
 
 
+class Bounded(Parser):
+    """The library's parser, which would keep however much belongs to one message, and give no turn to others."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what came. Raises ``ProtocolError`` where something has no end."""
+        for begin in range(0, len(data), TURN):
+            await super().parse(data[begin : begin + TURN])
+            if len(self.buf) > LARGEST:
+                raise ProtocolError
+            await asyncio.sleep(0)
+
+
 class Client(Library):
     """One connection to a server, used once."""
 
     def __init__(self, *, secure: bool) -> None:
         """Without TLS, a ``secure`` one is none."""
         super().__init__()
+        self._ps = Bounded(self)
         self._secure = secure
         self._waiting: dict[str, asyncio.Future[Refusal | None]] = {}
         self._number = 0
@@ -73,6 +93,7 @@ class Client(Library):
     def _process_info(self, info: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
         if self._secure and not info.get("tls_required") and not self.is_connected:
             raise SecureConnRequiredError  # the library would go on, and send the password for all to read
+        info.pop("connect_urls", None)  # it would compare each of them with all that it knows, to go there itself
         return super()._process_info(info, *arguments, **keywords)
 
     async def _process_op_err(self, e: Exception) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from agentd.plugin import Config, Context, Record, Reject, Retry, Secret, Sink, Url, cloud_event, hookimpl
-from agentd_plugins.sinks._http import CONNECT, cause, excerpt, retry_after, tls
+from agentd_plugins.sinks._http import CONNECT, cause, connecting, excerpt, retry_after, tls
 
 CONTENT_TYPES = {"cloudevents": "application/cloudevents-batch+json", "json": "application/json"}
 LATER = frozenset((408, 425, 429))
@@ -220,7 +220,7 @@ class Webhook(Sink[WebhookConfig]):
             encrypted = self.config.url.lower().startswith("https:")
             context = await self.in_worker(tls, *files) if encrypted else True
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=1, ssl=context),
+                connector=aiohttp.TCPConnector(limit=1, ssl=context, socket_factory=connecting),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),  # the agent sees to the rest
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

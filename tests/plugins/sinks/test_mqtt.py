@@ -349,3 +349,50 @@ async def test_without_the_library_the_error_names_the_extra(monkeypatch, sink_t
     monkeypatch.setitem(__import__("sys").modules, "aiomqtt", None)
     with pytest.raises(RuntimeError, match=r"pip install 'agentd\[mqtt\]'"):
         await sink_to("mqtt://localhost").start()
+
+
+async def greet(reader, writer):
+    """Let a client in, as a broker does, and wait until it publishes something."""
+    await reader.read(1000)
+    writer.write(bytes([0x20, 3, 0, 0, 0]))
+    await reader.read(1000)
+
+
+@pytest.mark.parametrize("kind", [0x40, 0x30], ids=["answer", "message"])
+async def test_a_broker_that_sends_without_end_is_given_up(sink_to, events, endless, kind):
+    """A packet that is larger than what a broker has to say ends the connection, and is not kept."""
+    port, taken = await endless(greet, bytes([kind, 0xFF, 0xFF, 0xFF, 0x7F]), b"x" * 65536)
+    sink = sink_to(f"mqtt://127.0.0.1:{port}")
+    await sink.start()
+    with pytest.raises(Retry, match="connection is lost"):
+        await sink.send(events(1))
+    await sink.stop()
+    async with asyncio.timeout(60):
+        while not taken:  # noqa: ASYNC110  # it notices when it writes
+            await asyncio.sleep(0.01)
+    assert taken[0] < 64 << 20
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_messages_that_nobody_asked_for_are_not_kept(sink_to, events, qos):
+    """Some brokers subscribe clients by themselves: what comes is passed over, and events arrive all the same."""
+    number = b"\0\1" if qos else b""
+    message = b"\0\1a" + number + b"\0some words"
+    packet = bytes([0x30 | qos << 1, len(message)]) + message
+
+    async def serve(reader, writer):
+        await reader.read(1000)
+        writer.write(bytes([0x20, 3, 0, 0, 0]) + packet * 1000)
+        await reader.readuntil(b"id-0")
+        writer.write(packet * 1000 + bytes([0x40, 2, 0, 1]))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sink = sink_to(f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await sink.start()
+        await sink.send(events(1))
+        assert len(sink._client.messages) == 0
+        assert not sink._client._client._in_messages
+        await sink.stop()

@@ -262,3 +262,42 @@ async def test_without_the_library_the_error_names_the_extra(monkeypatch, sink_t
     monkeypatch.setitem(__import__("sys").modules, "nats", None)
     with pytest.raises(RuntimeError, match=r"pip install 'agentd\[nats\]'"):
         await sink_to("nats://localhost").start()
+
+
+async def greet(reader, writer, **info):
+    """Let a client in, as a server does, and wait until it publishes something."""
+    said = {"server_id": "x", "version": "2.10.0", "proto": 1, "headers": True, "max_payload": 1048576} | info
+    writer.write(b"INFO " + json.dumps(said).encode() + b"\r\n")
+    while not (line := await reader.readline()).startswith(b"HPUB"):
+        if not line:
+            raise ConnectionResetError
+        if line == b"PING\r\n":
+            writer.write(b"PONG\r\n")
+
+
+@pytest.mark.parametrize("beginning", [b"MSG _INBOX.x 1 9999999999\r\n", b"+"])
+async def test_a_server_that_sends_without_end_is_given_up(sink_to, events, endless, beginning):
+    """A message or a line that has no end is not kept: the connection is, after a few MiB, no more."""
+    port, taken = await endless(greet, beginning, b"x" * 65536)
+    sink = sink_to(f"nats://127.0.0.1:{port}")
+    await sink.start()
+    with pytest.raises(Retry, match="protocol error"):
+        await sink.send(events(1))
+    await sink.stop()
+    async with asyncio.timeout(60):
+        while not taken:  # noqa: ASYNC110  # it notices when it writes
+            await asyncio.sleep(0.01)
+    assert taken[0] < 64 << 20
+
+
+async def test_other_servers_that_one_tells_of_are_not_kept(sink_to, events, endless):
+    """A server may tell of as many others as it likes: the sink goes nowhere else, and does not compare them."""
+
+    async def tell(reader, writer):
+        await greet(reader, writer, connect_urls=[f"10.0.0.{n}:4222" for n in range(100)])
+
+    port, _ = await endless(tell, b"", b"MSG _INBOX.x 1 2\r\n{}\r\n")
+    sink = sink_to(f"nats://127.0.0.1:{port}")
+    await sink.start()
+    assert len(sink._client.servers) == 1
+    assert not sink._client.discovered_servers

@@ -9,9 +9,11 @@ import json
 import socket
 import ssl
 import subprocess
+import unittest.mock
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -65,6 +67,33 @@ def numbers(headers, body):
     if headers.get("Content-Encoding") == "gzip" and body.startswith(b"\x1f\x8b"):
         body = gzip.decompress(body)
     return [event.get("payload", event.get("data"))["n"] for event in json.loads(body)]
+
+
+async def test_what_a_receiver_sends_is_looked_at_in_small_parts(events, endless, ending):
+    """The kernel holds little of what a receiver sends unasked, so that never much is looked at in one go."""
+
+    async def greet(reader, _writer):
+        await reader.readuntil(b"]")
+
+    port, taken = await endless(greet, b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+    sink = ending(Webhook(WebhookConfig(url=Url(f"http://127.0.0.1:{port}")), Context(name="sinks.fleet")))
+    await sink.start()
+    sizes = []
+    original = aiohttp.client_proto.ResponseHandler.data_received
+
+    def received(self, data):
+        sizes.append(len(data))
+        original(self, data)
+
+    with unittest.mock.patch.object(aiohttp.client_proto.ResponseHandler, "data_received", received):
+        sending = asyncio.create_task(sink.send(events(1)))
+        async with asyncio.timeout(60):
+            while sum(sizes) < 4 << 20:  # noqa: ASYNC110  # they come by themselves
+                await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.wait({sending})
+    assert not taken
+    assert max(sizes) <= 64 << 10
 
 
 @pytest.fixture
