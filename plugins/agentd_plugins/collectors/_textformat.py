@@ -4,17 +4,27 @@ prometheus_client's own parser takes much that Prometheus refuses (two types for
 and does not tell a counter ``foo`` from one named ``foo_total``.
 """
 
+import io
 import math
 import re
 from typing import NamedTuple
 
 from agentd.plugin import Family, Histogram, Kind, Labels, Summary, Value
 
+LABELS = 64
+"""Names of labels that a metric may have in all: every sample has each of them, if need be empty."""
+
+SAMPLES = 200_000
+"""Samples and descriptions that a text may have: each takes many times its size in memory."""
+
+LONGEST = 128 << 10
+"""Bytes that a line may have: whoever looks at one holds up all else meanwhile."""
+
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABELS = re.compile(r'\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\}[ \t]*')
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(?:,[ \t]*|$)')
 _WORD = re.compile(r"([^ \t]*)[ \t]*")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(.?)")
 _ESCAPED = {"\\": "\\", '"': '"', "n": "\n"}
 
@@ -39,19 +49,25 @@ class Exposition(NamedTuple):
 
 def parse(data: bytes) -> Exposition:
     """Return the families in a text. Raises ``ValueError``, with the number of the line, where anything is wrong."""
-    *lines, end = data.decode("utf-8", "surrogateescape").split("\n")
     families: dict[str, _Family] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.lstrip(" \t")
+    found = 0
+    for number, line in enumerate(io.BytesIO(data), 1):  # all lines at once would take many times the text's size
+        if len(line) > LONGEST:
+            raise ValueError(f"line {number}: has {len(line)} bytes; at most {LONGEST} are read")
+        text = line.decode("utf-8", "surrogateescape").lstrip(" \t")
         try:
-            if text.startswith("#"):
-                _comment(families, text[1:].lstrip(" \t"))
-            elif text:
-                _sample(families, text)
+            if not text.endswith("\n"):
+                if text:
+                    raise ValueError("does not end in a line break, so it may be cut off")
+            elif text.startswith("#"):
+                found += _comment(families, text[1:-1].lstrip(" \t"))
+            elif text != "\n":
+                found += 1
+                _sample(families, text[:-1])
+            if found > SAMPLES:
+                raise ValueError(f"there are more than {SAMPLES} samples and descriptions")
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
-    if end.strip(" \t"):
-        raise ValueError(f"line {len(lines) + 1}: does not end in a line break, so it may be cut off")
     repeated: list[str] = []
     return Exposition([family.finished(repeated) for family in families.values() if family.samples], repeated)
 
@@ -62,23 +78,29 @@ class _Family:
         self.kind: Kind | None = None
         self.help: str | None = None
         self.samples: list[tuple[dict[str, str], float | _Distribution]] = []
+        self._names: dict[str, None] = {}
         self._distributions: dict[frozenset[tuple[str, str]], _Distribution] = {}
 
     def add(self, suffix: str, labels: dict[str, str], value: float) -> None:
         """Add what a line says. Several lines make one histogram or summary: those with the same further labels."""
-        if self.kind is None or self.kind not in _BOUND:
+        kind = self.kind or "unknown"
+        bound = labels.pop(_BOUND[kind], None) if kind in _BOUND else None
+        if not labels.keys() <= self._names.keys():
+            self._names |= dict.fromkeys(labels)
+            if len(self._names) > LABELS:
+                raise ValueError(f"{self.name} has more than {LABELS} names of labels")
+        if kind not in _BOUND:
             self.samples.append((labels, value))
             return
-        bound = labels.pop(_BOUND[self.kind], None)
         upto = _number(bound) if bound is not None else math.nan
         key = frozenset(labels.items())
         if key not in self._distributions:
-            self._distributions[key] = _Distribution(self.kind)
+            self._distributions[key] = _Distribution(kind)
             self.samples.append((labels, self._distributions[key]))
         self._distributions[key].add(suffix, upto, value)
 
     def finished(self, repeated: list[str]) -> Family:
-        names = tuple(dict.fromkeys(name for labels, _ in self.samples for name in labels))
+        names = tuple(self._names)
         samples: dict[Labels, Value] = {}
         for labels, value in self.samples:
             key = tuple(labels.get(name, "") for name in names)
@@ -111,20 +133,21 @@ class _Distribution:
         return make(tuple(sorted(self.points.items())), self.count, self.sum)
 
 
-def _comment(families: dict[str, _Family], text: str) -> None:
+def _comment(families: dict[str, _Family], text: str) -> bool:
+    """Take account of a comment, and say whether it describes a metric."""
     word = _WORD.match(text)
     keyword, rest = (word[1], text[word.end() :]) if word else ("", "")
     if keyword not in ("HELP", "TYPE") or not rest:
-        return
+        return False
     name = _NAME.match(rest)
     if not name or rest[name.end() : name.end() + 1] not in ("", " ", "\t"):
         raise ValueError(f"expected the name of a metric behind {keyword}, found {rest[:80]!r}")
     if name.end() == len(rest):
-        return
+        return False
     family, _ = _of(families, name[0])
     value = rest[name.end() :].lstrip(" \t")
     if not value:
-        return
+        return True
     if keyword == "HELP":
         if family.help is not None:
             raise ValueError(f"a second HELP for {name[0]}")
@@ -135,6 +158,7 @@ def _comment(families: dict[str, _Family], text: str) -> None:
         if value.lower() not in _KINDS:
             raise ValueError(f"expected one of {', '.join(_KINDS)} as the TYPE of {name[0]}, found {value[:80]!r}")
         family.kind = _KINDS[value.lower()]
+    return True
 
 
 def _sample(families: dict[str, _Family], text: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from agentd.metrics.gather import Gatherer
 from agentd.metrics.slot import Slot
 from agentd.metrics.workers import Workers
-from agentd.plugin import Context, Family, Secret, Size
-from agentd_plugins.collectors.exec import Exec
+from agentd.plugin import Context, Duration, Family, Secret, Size
+from agentd_plugins.collectors import _textformat
+from agentd_plugins.collectors.exec import Exec, formats
 from agentd_plugins.collectors.exec import stream as stream_module
 from agentd_plugins.collectors.exec.formats import SERIES, Sample, Samples, labelled, line_of_json, parse
 from agentd_plugins.collectors.exec.options import ExecConfig
@@ -619,6 +621,38 @@ async def test_a_stream_that_does_wrong_is_killed(begin, script, options, says, 
     await until(lambda: not children())
 
 
+async def test_what_cannot_be_understood_leaves_turns_to_others(begin, monkeypatch):
+    """However long each line takes that is left out, the agent's other work goes on between few of them."""
+    plugin = await begin(stream("yes", format="json"))
+    seen = turns = 0
+
+    def slow(_text, *_arguments):
+        nonlocal seen
+        seen += 1
+        time.sleep(0.01)  # so slow is a log
+
+    monkeypatch.setattr(plugin.log, "warning", slow)
+    async with asyncio.timeout(PATIENCE):
+        while seen < 300:
+            turns += 1
+            await asyncio.sleep(0)
+    assert seen < 450
+
+
+async def test_a_stream_that_is_begun_again_leaves_nothing_behind(begin, tmp_path):
+    """What it wrote before it was killed goes without a collection of garbage, which may never see it."""
+    options = {"max_output": Size(1024), "restart_delay": Duration(0.01)}
+    gc.collect()
+    gc.disable()
+    try:
+        await begin(stream(f"echo >> {tmp_path}/begun; exec yes", **options))
+        await until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").stat().st_size > 3)
+        left = [each for each in gc.get_objects() if isinstance(each, ProgramError)]
+        assert len(left) < 2
+    finally:
+        gc.enable()
+
+
 async def test_a_stream_is_read_no_faster_than_it_may_write(begin, tmp_path):
     """One that writes answer after answer is held up by its own pipe, and the agent goes on."""
     script = (
@@ -728,6 +762,29 @@ def test_a_reload_begins_a_changed_program_anew(start_agent):
 
 NAMES = st.sampled_from(["a", "b_total", "c:d"])
 LABELS = st.dictionaries(st.sampled_from(["x", "y"]), st.text(max_size=3), max_size=2)
+
+
+def test_series_of_json_lines_are_bounded(monkeypatch):
+    """Series, their bytes and their names of labels have limits; of what is refused nothing stays."""
+    monkeypatch.setattr(formats, "SERIES", 70)
+    monkeypatch.setattr(formats, "LARGEST", 10_000)
+    samples = Samples()
+    for number in range(_textformat.LABELS):
+        samples.put(Sample("a", 1.0, {f"l{number}": "x"}))
+    with pytest.raises(ValueError, match=f"a has more than {_textformat.LABELS} names"):
+        samples.put(Sample("a", 1.0, {"other": "x"}))
+    samples.put(Sample("b", 1.0, {"long": "x" * 9_000}))
+    with pytest.raises(ValueError, match="10000 bytes"):
+        samples.put(Sample("c", 1.0, {"long": "x" * 9_000}))
+    samples.put(Sample("b", None, {"long": "x" * 9_000}))
+    samples.put(Sample("c", 1.0, {"long": "x" * 9_000}))
+    for number in range(5):
+        samples.put(Sample(f"d{number}", 1.0))
+    for number in range(100):
+        with pytest.raises(ValueError, match="70 series"):
+            samples.put(Sample(f"e{number}", 1.0))
+    assert {each.name for each in samples.families("x")} == {"a", "c", *(f"d{number}" for number in range(5))}
+    assert not any(name.startswith("e") for name in samples._metrics)
 
 
 @given(st.lists(st.tuples(NAMES, LABELS, st.floats(allow_nan=False) | st.none())))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SERIES = 20_000
 """Series of JSON lines that are kept at most; what the collector may show is limited by ``max_series``."""
 
+LARGEST = 16 << 20
+"""Bytes that their names, labels and help may take."""
+
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?<!:)")
 _COLON = re.compile(rb"^[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*):(?![a-zA-Z0-9_:]).*", re.MULTILINE)
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -95,24 +98,34 @@ class Samples:
 
     def __init__(self) -> None:
         self._metrics: dict[str, _Metric] = {}
-        self._count = 0
+        self._count = self._size = 0
 
     def put(self, sample: Sample) -> None:
         """Take account of a line. Raises ``ValueError`` where it contradicts another."""
         key = tuple(sorted(sample.labels.items()))
-        metric = self._metrics.get(sample.name)
+        size = len(sample.name) + sum(len(name) + len(value) for name, value in key)
+        metric = self._metrics.get(sample.name) or _Metric()
         if sample.value is None:
-            if metric is not None and metric.values.pop(key, None) is not None:
+            if metric.values.pop(key, None) is not None:
                 self._count -= 1
+                self._size -= size
             return
-        if metric is None:
-            metric = self._metrics[sample.name] = _Metric()
         if metric.kind and sample.type and metric.kind != sample.type:
             raise ValueError(f"{sample.name} is a {sample.type} here, and was a {metric.kind} before")
         if key not in metric.values:
             if self._count >= SERIES:
                 raise ValueError(f"{sample.name}: there are {SERIES} series already, and no more are kept")
+            if self._size + size > LARGEST:
+                raise ValueError(f"what {sample.name} has is left out: the series take {LARGEST} bytes already")
+            names = metric.names | sample.labels.keys()
+            if len(names) > _textformat.LABELS:
+                raise ValueError(f"{sample.name} has more than {_textformat.LABELS} names of labels")
+            metric.names = names
             self._count += 1
+            self._size += size
+        if not metric.help:
+            self._size += len(sample.help)
+        self._metrics[sample.name] = metric
         metric.kind = metric.kind or sample.type
         metric.help = metric.help or sample.help
         metric.values[key] = sample.value
@@ -126,6 +139,7 @@ class _Metric:
     def __init__(self) -> None:
         self.kind = ""
         self.help = ""
+        self.names: set[str] = set()
         self.values: dict[tuple[tuple[str, str], ...], float] = {}
 
     def family(self, name: str, source: str) -> Family:

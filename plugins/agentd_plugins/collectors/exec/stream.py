@@ -20,8 +20,8 @@ FLUSH = "does it flush its output (fflush, stdbuf -oL, python -u)?"
 LARGE = 16 << 10
 """Bytes from which on an answer is parsed in a worker, beside the agent's other work."""
 
-TURN = 500
-"""Lines after which other tasks of the agent get their turn."""
+TURN = 0.005
+"""Seconds of reading after which other tasks of the agent get their turn."""
 
 LEAVE = 0.2
 """Seconds that a program gets to end by itself when the agent stops, and what it has written to be read."""
@@ -102,6 +102,7 @@ class Stream:
                 why = self._plugin.harmless(error)
                 self._plugin.log.warning("%s; it is begun again in %.1f s", why, delay)
                 self._lose(f"{why}; it is begun again")
+                error.__traceback__ = None  # what it wrote would stay with the frames, in a circle
                 await asyncio.sleep(delay)
 
     async def _once(self) -> None:
@@ -140,9 +141,10 @@ class Stream:
     async def _read(self, process: Process) -> None:
         """Read what it writes, no more in a second than it may write in one answer."""
         most = int(self._config.max_output)
-        block: list[bytes] = []
-        size = lines = 0
-        second, left = self._plugin.clock.monotonic(), most
+        block = bytearray()
+        size = 0
+        turn = second = self._plugin.clock.monotonic()
+        left = most
         while True:
             try:
                 line = await process.stdout.readline()
@@ -155,12 +157,13 @@ class Stream:
             self._at = self._plugin.clock.monotonic()
             self._written = True
             left -= len(line)
-            lines += 1
             if left < 0:
                 await asyncio.sleep(max(0.0, second + 1.0 - self._at))
-                second, left = self._plugin.clock.monotonic(), most
-            elif lines % TURN == 0:
+                turn = second = self._plugin.clock.monotonic()
+                left = most
+            elif self._at - turn > TURN:
                 await asyncio.sleep(0)
+                turn = self._plugin.clock.monotonic()
             bare = line.strip()
             if bare and bare != b"# EOF":
                 size += len(line)
@@ -171,10 +174,11 @@ class Stream:
                     raise ProgramError(
                         f"{self._command.program} wrote an answer of more than {most} bytes: it was killed"
                     )
-                block.append(line)
+                block += line
             elif bare or size or self._asked > self._answered:  # the end of an answer, which may be empty when asked
-                await self._end(b"".join(block))
-                block, size = [], 0
+                await self._end(bytes(block))
+                block.clear()
+                size = 0
 
     def _take(self, line: bytes) -> None:
         """Take account of a JSON line at once."""

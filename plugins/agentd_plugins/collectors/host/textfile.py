@@ -13,8 +13,11 @@ from agentd_plugins.collectors import _textformat
 OWN = b"# Written by agentd, process %d;"
 """How the files of the exporter textfile begin."""
 
-LARGEST = 64 * 2**20
+LARGEST = 32 * 2**20
 """Bytes that a file may have: reading one takes several times its size in memory."""
+
+TOLD = 50
+"""Problems that are logged at most when they are found together: a folder may have any number of files."""
 
 
 class TextfileConfig(Config, frozen=True):
@@ -67,9 +70,11 @@ class Textfile(Collector[TextfileConfig]):
         for path, content in files.items():
             problems += (f"{path}: {problem}" for problem in content.problems)
         problems += self._conflicts
-        for problem in problems:
-            if problem not in self._said:
-                self.log.warning("%s", problem)
+        new = [problem for problem in problems if problem not in self._said]
+        for problem in new[:TOLD]:
+            self.log.warning("%s", problem)
+        if new[TOLD:]:
+            self.log.warning("and %d further problems of this kind", len(new) - TOLD)
         self._said = set(problems)
         mtimes = {shown(path): content.mtime for path, content in files.items() if content.readable}
         return [*self._families, *([self.mtime(mtimes)] if mtimes else []), self.scrape_error(float(bool(problems)))]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentd.plugin import Context, Histogram, Summary
+from agentd_plugins.collectors import _textformat
 from agentd_plugins.collectors._textformat import parse
 from agentd_plugins.collectors.host import textfile as module
 from agentd_plugins.collectors.host.textfile import Textfile, TextfileConfig
@@ -182,6 +183,46 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch, caplog):
     families, flag = told(collector(write(tmp_path, large="a 1\nb 2\nc 3\n", small="d 4\n")))
     assert (families.keys(), flag) == ({"d"}, 1.0)
     assert "12 bytes; at most 10" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["m " + "1" * 100_000 + "e", "m " + "1" * 200_000, 'm{a="' + "x" * 200_000 + '"} 1'])
+def test_a_line_that_takes_long_is_refused_at_once(line):
+    """A number of 100,000 digits that is none takes no time that grows with its square; longer lines are not read."""
+    with pytest.raises(ValueError, match=r"line 1: (expected a number|has 200[0-9]{3} bytes)"):
+        parse(f"{line}\n".encode())
+
+
+def test_many_problems_at_once_are_not_all_logged(tmp_path, caplog):
+    """A folder full of bad files costs some lines of the log, of which the last says how many there were."""
+    folder = write(tmp_path, **{f"bad{number}": "bad" for number in range(module.TOLD + 7)})
+    textfile = collector(folder)
+    textfile.collect()
+    textfile.collect()
+    assert len(caplog.records) == module.TOLD + 1
+    assert caplog.records[-1].getMessage() == "and 7 further problems of this kind"
+
+
+def test_a_file_with_too_many_samples_is_refused(tmp_path, monkeypatch, caplog):
+    """A file with more samples and descriptions than one may have is left out: each takes memory."""
+    monkeypatch.setattr(_textformat, "SAMPLES", 3)
+    families, flag = told(
+        collector(write(tmp_path, good="a 1\na 1\na 1\n", large="# TYPE b gauge\nb 1\n# c\nc 1\nd 1\n"))
+    )
+    assert (families.keys(), flag) == ({"a"}, 1.0)
+    assert "large.prom: the file is left out: line 5: there are more than 3 samples and descriptions" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["gauge", "histogram"])
+def test_a_metric_with_too_many_names_of_labels_is_refused(tmp_path, caplog, kind):
+    """A label of its own for each sample would be there, empty, on all others: as many as their number squared."""
+    name = "m" if kind == "gauge" else "m_count"
+    lines = [f'{name}{{l{number}="x"}} 1\n' for number in range(_textformat.LABELS + 1)]
+    head = f"# TYPE m {kind}\n"
+    families, flag = told(collector(write(tmp_path, few=head + "".join(lines[:-1]))))
+    assert (len(families["m"].samples), flag) == (_textformat.LABELS, 0.0)
+    families, flag = told(collector(write(tmp_path, few=head + "".join(lines))))
+    assert (families, flag) == ({}, 1.0)
+    assert f"m has more than {_textformat.LABELS} names of labels" in caplog.text
 
 
 def test_what_is_no_file_is_refused_and_does_not_block(tmp_path, caplog):
