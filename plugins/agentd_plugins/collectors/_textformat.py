@@ -20,6 +20,9 @@ SAMPLES = 200_000
 LONGEST = 128 << 10
 """Bytes that a line may have: whoever looks at one holds up all else meanwhile."""
 
+REPEATED = 50
+"""Repeated series that are named at most."""
+
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABELS = re.compile(r'\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\}[ \t]*')
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(?:,[ \t]*|$)')
@@ -40,7 +43,7 @@ _PARTS = {"_count": ("histogram", "summary"), "_sum": ("histogram", "summary"), 
 
 
 class Exposition(NamedTuple):
-    """What a text holds. ``repeated`` names the series of which there were further samples: only the first is told."""
+    """What a text holds. ``repeated`` names series of which there were further samples: only the first is told."""
 
     families: list[Family]
     """With an empty ``help`` where there is none. Every sample has all the labels of its family, if need be empty."""
@@ -68,8 +71,8 @@ def parse(data: bytes) -> Exposition:
                 raise ValueError(f"there are more than {SAMPLES} samples and descriptions")
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
-    repeated: list[str] = []
-    return Exposition([family.finished(repeated) for family in families.values() if family.samples], repeated)
+    repeated: dict[str, None] = {}
+    return Exposition([family.finished(repeated) for family in families.values() if family.samples], [*repeated])
 
 
 class _Family:
@@ -99,15 +102,15 @@ class _Family:
             self.samples.append((labels, self._distributions[key]))
         self._distributions[key].add(suffix, upto, value)
 
-    def finished(self, repeated: list[str]) -> Family:
+    def finished(self, repeated: dict[str, None]) -> Family:
         names = tuple(self._names)
         samples: dict[Labels, Value] = {}
         for labels, value in self.samples:
             key = tuple(labels.get(name, "") for name in names)
-            if key in samples:
-                repeated.append(f"{self.name}{labels or ''}")
-            else:
+            if key not in samples:
                 samples[key] = value if isinstance(value, float) else value.finished()
+            elif len(repeated) < REPEATED:
+                repeated[f"{self.name}{labels or ''}"] = None
         return Family(self.name, self.kind or "unknown", self.help or "", names, samples)
 
 

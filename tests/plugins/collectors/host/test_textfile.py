@@ -192,6 +192,14 @@ def test_a_line_that_takes_long_is_refused_at_once(line):
         parse(f"{line}\n".encode())
 
 
+def test_repeated_series_are_named_once_and_not_all():
+    """A series that is there any number of times is named once, and of very many some."""
+    assert parse(b"a 1\n" * 1000).repeated == ["a"]
+    found = parse(b"".join(b'a{n="%d"} 1\n' % number for number in range(500)) * 2)
+    assert len(found.repeated) == _textformat.REPEATED
+    assert len(found.families[0].samples) == 500
+
+
 def test_many_problems_at_once_are_not_all_logged(tmp_path, caplog):
     """A folder full of bad files costs some lines of the log, of which the last says how many there were."""
     folder = write(tmp_path, **{f"bad{number}": "bad" for number in range(module.TOLD + 7)})
