@@ -117,8 +117,8 @@ class WebSettings(Config, frozen=True):
     where the list is empty."""
     max_connections: Annotated[int, msgspec.Meta(ge=16)] = 2048
     """Connections that may be open at once, those of robots included; each takes some 10 KiB of memory, and up to
-    130 KiB where its client means ill. Where there are more, one that has not asked for anything is closed for the
-    next. The Unix socket is always answered."""
+    130 KiB where its client means ill. Where there are more, one that has not asked for anything, or else the one that
+    is idle for longest, is closed for the next. The Unix socket is always answered."""
 
     def listeners(self) -> list[Listener]:
         """Return the addresses to listen on, each as a table."""

@@ -12,11 +12,13 @@ from math import inf
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from agentd.routes import Principal
+from agentd.web.burden import Burden
 from agentd.web.handshake import Handshake
 from agentd.web.listeners import Listening
 from agentd.web.peers import may_administer
@@ -38,13 +40,26 @@ RECEIVING = 60.0
 SENDING = 30.0
 """Seconds within which a client has to take an answer; one that does not read would keep it in memory for ever."""
 
+UNTAKEN = 64 << 10
+"""Bytes of answers that are given out of hand. Beyond that whoever answers waits for a client to take them."""
+
+STUCK = 256 << 10
+"""Bytes that an answer for which somebody waits counts beside its own: requests may have come behind the one for it."""
+
 RESERVED = 256
 """Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once
 before any of them can be refused."""
 
 HEAD = 32 << 10
 """Bytes that the head of a request may have. aiohttp limits its lines, and how many there are: a head of the longest
-that never ends would keep a megabyte in memory, for anybody."""
+that never ends would keep a megabyte in memory, for anybody. So would the end of a body in chunks, which may have
+fields, too; and chunks of a byte each cost more than ten times what other bodies do."""
+
+AT_ONCE = 128 << 10
+"""Bytes that are read at once: half of what asyncio would read, and others wait for."""
+
+PIPELINED = 2
+"""Requests that may wait behind the one that is being answered: aiohttp would keep 32, of 90 KiB each."""
 
 HANDSHAKES = 100
 """TLS handshakes that are under way at once."""
@@ -75,12 +90,15 @@ class Connections(web.Server):
             tcp_keepalive=True,
             keepalive_timeout=IDLE,
             auto_decompress=False,  # a megabyte may unpack to a thousand, and would on the event loop, for anybody
+            read_bufsize=HEAD,
         )
         self.origins: frozenset[str] = frozenset()
         """Origins whose pages may read answers."""
         self.certificates = certificates or Certificates()
         self._handshakes: dict[Handshake, None] = {}
+        self.burden = Burden(self.say)
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._idle: dict[RequestHandler, None] = {}  # those that have had an answer, and ask for nothing now
         self._most = self._affordable = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._open = 0
         self._said: dict[str, float] = {}
@@ -114,6 +132,7 @@ class Connections(web.Server):
         """Forget a connection."""
         self._open -= 1
         self.heard(handler)
+        self.burden.free(handler)
         super().connection_lost(handler, exc)
 
     def handshake_begun(self, handshake: Handshake, transport: asyncio.Transport) -> bool:
@@ -141,14 +160,14 @@ class Connections(web.Server):
 
     def _admit(self, transport: asyncio.Transport) -> bool:
         """Count a connection; say whether it may stay. Where there are too many, one that has not asked for anything
-        yet ends in its place: whoever opens many and says nothing keeps nobody else out.
+        yet ends in its place, or else one that is idle: whoever opens many and says little keeps nobody else out.
         """
         self._open += 1
         if self._open <= self._most or transport.get_extra_info("socket").family == socket.AF_UNIX:
             return True
         self.say(f"{self._most} connections are open, as many as [web] max_connections and descriptors allow: "
                  "further ones are refused, or take the places of silent ones")  # fmt: skip
-        longest = next(iter(self._silent), None)
+        longest = next(iter(self._silent or self._idle), None)
         if longest is None:
             return False
         self.heard(longest)
@@ -158,9 +177,16 @@ class Connections(web.Server):
 
     def heard(self, handler: RequestHandler) -> None:
         """Note that a connection has brought a request."""
+        self._idle.pop(handler, None)
         timer = self._silent.pop(handler, None)
         if timer is not None:
             timer.cancel()
+
+    def answered(self, handler: RequestHandler) -> None:
+        """Note that a connection has its answer: it may be silent for long now."""
+        self.burden.free(handler)
+        if handler.transport is not None:
+            self._idle[handler] = None
 
     def complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong on the event loop: that descriptors ran out is one line, and not thousands.
@@ -199,20 +225,31 @@ class Connection(RequestHandler):
     the error, until the garbage collector comes by: about as much as was sent, again and again.
     """
 
-    __slots__ = ("_body", "_head", "listening", "local")
+    __slots__ = ("_head", "_heads", "begun", "listening", "local")
 
     def __init__(self, connections: Connections, listening: Listening, **keywords: Any) -> None:
         super().__init__(connections, **keywords)
         self.listening = listening
         self.local: Principal | None = None
         """Who is at the other end of the Unix socket; None where it is none."""
-        self._head = 0  # bytes of a head of which the end has not come
-        self._body: StreamReader = EMPTY_PAYLOAD
+        self.begun: StreamReader = EMPTY_PAYLOAD
+        """The body of the request that was taken up last."""
+        self._heads = 0
+        self._head = 0  # bytes that have come without the end of a head, or content of a body
+        self._max_msg_queue_size, self._msg_queue_resume_size = PIPELINED, 0
+        self._parser = HttpRequestParser(
+            self, self._loop, HEAD, payload_exception=web.RequestPayloadError, auto_decompress=False,
+            max_msg_queue_size=PIPELINED,
+        )  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a connection."""
         if self.listening.listener is None:
             self.local = LOCAL if may_administer(transport.get_extra_info("socket")) else REMOTE
+        if hasattr(transport, "max_size"):
+            transport.max_size = AT_ONCE
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker: servers of TCP have these
+        transport.set_write_buffer_limits(UNTAKEN)  # over TLS it would be eight times as much
         super().connection_made(transport)
 
     @property
@@ -230,27 +267,38 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of a connection that has ended."""
         transport = self.transport
-        self._body = EMPTY_PAYLOAD  # the last one refers to this connection
+        self.begun = EMPTY_PAYLOAD  # the last one refers to this connection
         super().connection_lost(exc)
         if transport is not None and hasattr(transport, "_read_ready_cb"):
             # The transport refers to itself by this, which asyncio forgets to end: it would wait for the collector.
             transport._read_ready_cb = None  # noqa: SLF001  # there is no other way to it
 
     def data_received(self, data: bytes) -> None:
-        """Take what a client has sent, piece by piece: more may come at once than a head may have."""
-        for start in range(0, len(data), HEAD):
+        """Take what a client has sent, piece by piece: more may come at once than a head may have. By nothing
+        aiohttp has itself look again at what it has put aside.
+        """
+        for start in range(0, len(data) or 1, HEAD):
             if not self._take(data[start : start + HEAD]):
                 break
 
     def _take(self, data: bytes) -> bool:
         """Take a piece; say whether there is any use in a further one."""
-        heads = self._request_count
+        body = self._newest
+        had = body.total_bytes
         super().data_received(data)
-        if self._request_count != heads:
-            self._head, self._body = 0, self._messages[-1][1]
-        elif self._body.is_eof() and not self._upgraded:
-            self._head += len(data)
-            if self._head > HEAD:
+        if self._payload_parser is not None or self._upgraded:
+            return True
+        newest = self._newest
+        content = newest.total_bytes - (had if newest is body else 0)
+        if (
+            content and self._current_request is not None and isinstance(self._manager, Connections)
+        ):  # else it is dropped
+            self._manager.burden.bear(self, newest.total_bytes)
+        if self._request_count != self._heads:
+            self._heads, self._head = self._request_count, 0
+        else:
+            self._head = max(0, self._head + len(data) - 2 * content)
+            if self._head > HEAD and not (self._reading_paused or self._buffer_paused):  # else it was put aside
                 self._refuse()
                 return False
         for message, _ in self._messages:
@@ -262,14 +310,23 @@ class Connection(RequestHandler):
                 return False
         return True
 
+    @property
+    def _newest(self) -> StreamReader:
+        """The body of the request that has come last."""
+        return self._messages[-1][1] if self._messages else self.begun
+
     def _refuse(self) -> None:
-        if self.transport is not None:
-            if self._current_request is None and not self._messages:  # else it would be taken for another's answer
-                self.transport.write(TOO_LARGE)
+        if self.transport is None:
+            return
+        if self._current_request is None and not self._messages and self._newest.is_eof():
+            self.transport.write(TOO_LARGE)
             self.force_close()
+        else:  # it would be taken for another's answer
+            self.transport.abort()
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
+    protocol.begun = payload
     return Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 

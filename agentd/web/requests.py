@@ -1,7 +1,7 @@
 """What each request has to be like before anybody looks at it, and what each answer says to browsers."""
 
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from aiohttp import HttpVersion11, web
@@ -19,6 +19,9 @@ HEADERS = {
 
 ASKED_ACROSS = "Authorization, Content-Type"
 """Headers that a page of an origin which is allowed may send."""
+
+PIECE = 16 << 10
+"""Bytes that are encrypted at once: a record of TLS."""
 
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
@@ -80,6 +83,21 @@ def below(prefix: str, path: str) -> str | None:
     if not prefix:
         return path
     return path[len(prefix) :] if path.startswith(f"{prefix}/") else None
+
+
+def in_pieces(response: web.StreamResponse) -> None:
+    """Have an answer written piece by piece, for TLS: what asyncio is given at once it encrypts at once, keeps for a
+    client that does not read without anybody having to wait, and it keeps as much room for the next one.
+    """
+    body = response.body if isinstance(response, web.Response) else None
+    if isinstance(response, web.Response) and isinstance(body, bytes) and len(body) > PIECE:
+        response.headers["Content-Length"] = str(len(body))
+        response.body = _pieces(body)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def _text(status: int, text: str) -> web.Response:

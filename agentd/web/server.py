@@ -15,11 +15,12 @@ from agentd.errors import described
 from agentd.metrics.frame import Frame
 from agentd.routes import Principal, Route
 from agentd.web import connections
+from agentd.web.burden import Burden
 from agentd.web.connections import SENDING, Connection, Connections
 from agentd.web.handed import Handed
 from agentd.web.listeners import ListenError, Listeners, Listening, spelled
 from agentd.web.principals import Asking, Principals, admits
-from agentd.web.requests import below, malformed, preflight
+from agentd.web.requests import below, in_pieces, malformed, preflight
 from agentd.web.table import Table
 from agentd.web.tls import Certificates, Loaded, TlsError, load
 from agentd.web.tokens import LOOK_EVERY, Tokens
@@ -222,21 +223,35 @@ class WebServer:
         return text if listening.tls else f"{text}. Without TLS, credentials can be read on the way"
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._connections is not None:
-            self._connections.heard(request.protocol)
-        transport = request.transport
-        if transport is None:
+        connections_, transport = self._connections, request.transport
+        if transport is None or connections_ is None:
             return await self._answer(request)
+        connections_.heard(request.protocol)
+        try:
+            return await self._answered(request, transport, connections_.burden)
+        finally:
+            connections_.answered(request.protocol)
+            broken = request.content.exception()
+            if broken is not None:  # its traceback leads back to the body, which would wait for the garbage collector
+                broken.__traceback__ = broken.__context__ = broken.__cause__ = None
+
+    async def _answered(
+        self, request: web.BaseRequest, transport: asyncio.Transport, burden: Burden
+    ) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         receiving = None if request.content.is_eof() else loop.call_later(connections.RECEIVING, transport.abort)
         if receiving is not None:
             request.content.on_eof(receiving.cancel)
+            burden.bear(request.protocol, request.content.total_bytes)
         try:
             response = await self._answer(request)
         finally:
             if receiving is not None:
                 receiving.cancel()
+        if transport.get_extra_info("sslcontext") is not None:
+            in_pieces(response)
         timer = loop.call_later(SENDING, transport.abort)
+        burden.bear(request.protocol, connections.STUCK + (response.content_length or 0))
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -307,7 +322,7 @@ class WebServer:
         except web.HTTPException:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's failure is its own
-            if self._connections is not None:
+            if self._connections is not None and request.transport is not None:  # else the client has gone meanwhile
                 self._connections.say(f"{route.method} {route.path} failed: {described(error)}", error)
             return web.Response(status=500, text="internal error: see the agent's log\n")
         return response

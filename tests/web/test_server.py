@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import itertools
 import logging
 import socket
+import weakref
 
 import bcrypt
 import pytest
@@ -14,7 +16,7 @@ from aiohttp import web
 from agentd.config import BasicAuth, Token, WebSettings
 from agentd.options import Secret
 from agentd.routes import Route, Scope
-from agentd.web import connections
+from agentd.web import burden, connections
 from agentd.web import server as server_module
 from agentd.web.connections import most_connections
 from agentd.web.server import ListenError, WebServer
@@ -474,17 +476,27 @@ def few(monkeypatch):
 async def test_too_many_connections_are_refused(serve, connect, few, caplog, tmp_path):
     """Connections beyond the limit are closed at once, which is said once; the local command line is not shut out."""
     path = tmp_path / "agentd.sock"
-    server = await serve(says("hello"), unix_socket=path)
+    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(_request, _principal):
+        asked.release()
+        await go_on.wait()
+        return web.Response(text="slow")
+
+    server = await serve(says("hello"), Route("GET", "/slow", slow, None), unix_socket=path)
     kept = [await connect(server) for _ in range(3)]
-    for reader, writer in kept:
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert await reader.readuntil(b"hello")
+    for _, writer in kept:
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asked.acquire()
     for _ in range(5):
         refused, _ = await connect(server)
         assert await closed(refused)
     local = await asyncio.open_unix_connection(str(path))
     assert await over(*local, "/") == (200, "hello")
     local[1].close()
+    go_on.set()
+    for reader, _ in kept:
+        assert await reader.readuntil(b"slow")
     assert await over(*kept[0], "/") == (200, "hello")
     [record] = caplog.records
     assert "3 connections are open, as many as [web] max_connections" in record.getMessage()
@@ -507,6 +519,147 @@ async def test_silent_connections_make_room(serve, connect, few):
         assert await closed(reader)
     for connection in (*silent[-2:], talking):
         assert await over(*connection, "/") == (200, "hello")
+
+
+async def test_idle_connections_make_room(serve, connect, few):
+    """Whoever asks once on each of many connections shuts nobody out: the one idle for longest ends for a new one."""
+    server = await serve(says("hello"))
+    idle = [await connect(server) for _ in range(3)]
+    for reader, writer in (*idle, idle[0]):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.readuntil(b"hello")
+    assert await ask(server, "/") == (200, "hello")
+    assert await closed(idle[1][0])
+    for connection in (idle[0], idle[2]):
+        assert await over(*connection, "/") == (200, "hello")
+
+
+async def test_many_requests_at_once(serve, connect):
+    """A client may send any number of requests before it reads: all are answered, and few of them kept meanwhile."""
+    server = await serve(says("hello!"))
+    reader, writer = await connect(server)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3000)
+    for _ in range(3000):
+        assert await asyncio.wait_for(reader.readuntil(b"hello!"), 30)
+        assert all(len(each._messages) <= connections.PIPELINED for each in server._connections.connections)
+
+
+async def test_requests_behind_an_upgrade_that_is_refused(serve, connect):
+    """A body that comes behind a refused upgrade is no head that is too long."""
+
+    async def size(request, _principal):
+        return web.Response(text=f"{len(await request.read())} bytes")
+
+    server = await serve(says("hello"), Route("POST", "/", size, None))
+    reader, writer = await connect(server)
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    writer.write(upgrade + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"hello"), 30)
+    for _ in range(30):
+        writer.write(b"b" * 10_000)
+        await writer.drain()
+    assert await asyncio.wait_for(reader.readuntil(b"300000 bytes"), 30)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"0\r\n" + b"X: %b\r\n" % (b"y" * 1000) * 1000,
+        b"5;" + b"x" * 1_000_000,
+        b"1\r\nx\r\n" * 200_000,
+    ],
+    ids=["fields behind the last chunk", "a chunk's extension", "chunks of a byte"],
+)
+async def test_bodies_that_are_mostly_no_body(serve, connect, endless, caplog):
+    """Whatever is around the content of a body in chunks is limited as a head is."""
+    taken = []
+
+    async def read(request, _principal):
+        async for part in request.content.iter_any():
+            taken.append(len(part))
+        return web.Response(text="hello")
+
+    server = await serve(Route("POST", "/", read, None))
+    reader, writer = await connect(server)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + endless)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    assert sum(taken) < 100_000
+    assert caplog.records == []
+
+
+async def test_bodies_in_small_chunks(serve, connect):
+    """Chunks as small as an encoder writes that thinks little of it are taken."""
+
+    async def size(request, _principal):
+        return web.Response(text=f"{len(await request.read())} bytes")
+
+    server = await serve(Route("POST", "/", size, None))
+    reader, writer = await connect(server)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(b"8\r\n12345678\r\n" * 20_000 + b"0\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"160000 bytes"), 30)
+
+
+@pytest.fixture
+def light(monkeypatch):
+    """Clients may have the agent keep half a megabyte in all."""
+    monkeypatch.setattr(burden, "MOST", 1 << 19)
+
+
+async def test_bodies_that_do_not_end_give_way(serve, connect, light, caplog):
+    """Where bodies that are under way are too much together the oldest end, and what they have sent is free at once."""
+    refs = []
+
+    class Body(bytearray):
+        """Can be referred to weakly."""
+
+    async def read(request, _principal):
+        body = Body()
+        refs.append(weakref.ref(body))
+        async for part in request.content.iter_any():
+            body += part
+        return web.Response(text=f"{len(body)} bytes")
+
+    server = await serve(Route("POST", "/", read, None))
+    gc.collect()
+    gc.disable()
+    try:
+        large = [await connect(server) for _ in range(5)]
+        for _, writer in large:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 150_000)
+        for reader, _ in large[:2]:
+            assert await closed(reader)
+        small = await connect(server)
+        small[1].write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789")
+        assert await small[0].readuntil(b"10 bytes")
+        for _, writer in large:
+            writer.close()
+        for _ in range(3000):
+            if not (any(ref() is not None for ref in refs) or server._connections.burden.total):
+                break
+            await asyncio.sleep(0.01)
+        assert [ref() for ref in refs] == [None] * len(refs)
+        assert server._connections.burden.total == 0
+    finally:
+        gc.enable()
+    [record] = caplog.records
+    assert "do not go on" in record.getMessage()
+
+
+async def test_answers_that_are_not_taken_give_way(serve, connect, light):
+    """Where answers that nobody takes are too much together the oldest end, and others are answered."""
+    server = await serve(says("x" * 20_000_000), says("hello", path="/small"))
+    kept = []
+    for _ in range(4):
+        kept.append(await connect(server, limit=1024))
+        kept[-1][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await kept[-1][0].readexactly(12)
+    for _ in range(3):
+        assert await ask(server, "/small") == (200, "hello")
+    for reader, _ in kept[:3]:
+        with contextlib.suppress(ConnectionError):
+            assert len(await asyncio.wait_for(reader.read(), 30)) < 20_000_000
 
 
 async def test_the_number_of_connections_is_an_option(serve, connect):

@@ -200,6 +200,33 @@ async def test_what_is_larger_than_the_buffer_arrives_whole(serve, authority, ce
     writer.close()
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_large_answers_wait_for_their_clients(serve, authority, certificate, method):
+    """What a client does not take over TLS is not kept for it as if it were gone; what it takes is the whole."""
+    made = await serve(options(certificate))
+    text = "".join(map(str, range(4_000_000)))
+
+    async def long(_request, _principal):
+        return web.Response(text=text)
+
+    made.set_routes([Route("GET", "/", long, None)])
+    reader, writer = await asyncio.open_connection(
+        *made.bound[0], ssl=client(authority), server_hostname="localhost", limit=1024
+    )
+    writer.write(f"{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)).decode()
+    assert f"Content-Length: {len(text)}\r\n" in head
+    assert "text/plain" in head
+    if method == "GET":
+        await asyncio.sleep(0.1)  # in which all would be written
+        assert made._connections.burden.total > 0
+    body = await asyncio.wait_for(reader.read(), 30)
+    while part := await asyncio.wait_for(reader.read(), 30):
+        body += part
+    assert body.decode() == (text if method == "GET" else "")
+    writer.close()
+
+
 @pytest.mark.parametrize("link", [False, True])
 async def test_certificates_are_read_again(serve, authority, tmp_path, monkeypatch, link):
     """A new certificate is shown from the next connection on, also where a link was turned to it, as certbot does;
