@@ -1,5 +1,6 @@
 """The paths under ``/api/telemetry`` that are no WebSocket: what robots post, and what others ask about robots."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
 ROOT = "/api/telemetry"
+IN_TURN = 50
+"""Frames of a batch that are taken before others have their turn: a whole one may take a third of a second."""
+
 PAGE, MOST = 100, 1000
 """Robots in an answer: by default, and at most."""
 
@@ -193,8 +197,7 @@ class Api:
         # They came together: the newest is what its clock said as it sent them.
         self._intake.clock(robot, max((frame.clock for frame in frames if frame.clock is not None), default=None))
         robot.own("last_seen_timestamp_seconds", "http").value = self._intake.time()
-        for frame in frames:
-            events += self._intake.data(robot, frame.metrics, frame.timestamp, now, numbered=False)
+        events += await self._taken(robot, frames, now)
         if events:
             try:
                 await self._commit(events, {})
@@ -203,6 +206,15 @@ class Api:
             except (ValueError, TypeError) as error:
                 return _refusal(400, f"events: {error}")
         return _json(schemas.Accepted(len(frames)))
+
+    async def _taken(self, robot: Robot, frames: Iterable[schemas.Posted], now: float) -> list[Event]:
+        """Take what was measured, and give way to others now and then; return what is to be kept as history."""
+        events = []
+        for number, frame in enumerate(frames, 1):
+            events += self._intake.data(robot, frame.metrics, frame.timestamp, now, numbered=False)
+            if number % IN_TURN == 0:
+                await asyncio.sleep(0)
+        return events
 
     def _count(self, name: str, reason: str) -> None:
         """Count what was refused; that does not make a robot known."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -23,6 +24,13 @@ from agentd_plugins.collectors.robots.robot import Robot
 from agentd_plugins.collectors.robots.settings import RobotsConfig
 
 log = logging.getLogger(__name__)
+
+IN_TURN = 0.005
+"""Seconds for which one robot's frames are taken before others have their turn: of the smallest, or of pings, so many
+come at once that all would wait for half a second."""
+
+PINGS = 10
+"""Pings and pongs that may come before the hello: whoever sends thousands is nobody who is known."""
 
 RESTART_WITHIN = 60_000
 """Milliseconds over which robots spread their return when the agent restarts."""
@@ -128,8 +136,12 @@ class Connection(Frames):
         # Kept here and not in the object: what refers to itself would wait for the garbage collector.
         take: Callable[[bytes], Awaitable[None] | None] = self._plain if self._codec is None else self._frame
         receive, wanted = self._socket.receive, self._wanted
+        turn = time.monotonic()
         while not self.ending:  # what still comes then is not acknowledged: after a loss it would leave a hole
             message = await receive()
+            if time.monotonic() - turn > IN_TURN:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
             if message.type is wanted:
                 waiting = take(_data(message))
                 if waiting is not None:
@@ -195,13 +207,14 @@ class Connection(Frames):
         return False
 
     async def _first(self) -> WSMessage:
-        """Return the first message that is no ping."""
-        while True:
+        """Return the first message that is no ping; the last of many pings, which are no hello."""
+        for _ in range(PINGS):
             message = await self._socket.receive()
             if message.type is WSMsgType.PING:
                 await self._socket.pong(message.data)
             elif message.type is not WSMsgType.PONG:
-                return message
+                break
+        return message
 
     def _note_end(self, message: WSMessage) -> None:
         """Note why the other side has ended the connection, or what it sent that no WebSocket has."""

@@ -26,6 +26,9 @@ UNACKNOWLEDGED = 30_000
 WAITING = 64 << 20
 """Bytes of frames that may wait to be written down; beyond that robots are asked to come again."""
 
+HELLOS = 256
+"""Connections that may be without a credential at once: each may have begun a frame of the largest size."""
+
 EPOCH = "epoch"
 """The key of what tells robots that the agent has not lost what it knew of them."""
 
@@ -51,6 +54,7 @@ class Service:
         self._authenticate = authenticate
         self._ledger = Ledger(commit, WAITING, intake.time)
         self._connections: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}  # of whom there is no credential yet, the oldest first
         self._epoch = ""
         self._second = 0.0
         self._accepted = {True: 0, False: 0}  # within it, by whether a credential was shown
@@ -164,7 +168,7 @@ class Service:
                 return Close.CREDENTIAL
             return judged if judged.writes_as(name) else Close.FORBIDDEN
 
-        if connection.says_hello and not await connection.hello(may):
+        if connection.says_hello and not await self._greeted(connection, may):
             self._count(connection.reason)
             return
         try:  # not before: who may not write as a robot must not make it known
@@ -191,6 +195,19 @@ class Service:
             connection.reason = connection.reason or "gone"
         finally:
             self._closed(robot, connection)
+
+    async def _greeted(self, connection: Connection, may: Callable[[str | None], Principal | Close]) -> bool:
+        """Wait for the hello. Of too many without a credential the oldest ends: whoever sends none keeps none out."""
+        if connection.principal is None or not connection.principal.may(Scope.ROBOTS_WRITE):
+            self._strangers[connection] = None
+            if len(self._strangers) > HELLOS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]  # now: it takes a moment to end, in which more may come
+                oldest.drop("hellos")
+        try:
+            return await connection.hello(may)
+        finally:
+            self._strangers.pop(connection, None)
 
     def _opened(self, robot: Robot, connection: Connection) -> None:
         robot.connection = connection

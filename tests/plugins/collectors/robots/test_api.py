@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from agentd.config.tokens import Token
 from agentd.options import Secret
 from agentd.plugin import Family, Snapshot, UnknownCollectorError
+from agentd_plugins.collectors.robots import api, connection
 from agentd_plugins.collectors.robots.clock import Offset
 from agentd_plugins.collectors.robots.energy import energy
 from agentd_plugins.collectors.robots.fleet import Fleet
+from agentd_plugins.collectors.robots.intake import Intake
 from agentd_plugins.collectors.robots.posted import frames_of
 from agentd_plugins.collectors.robots.protocol import ProtocolError
 from agentd_plugins.collectors.robots.settings import RobotsConfig
@@ -34,6 +36,47 @@ async def test_what_a_plain_client_gets(place, reply, wanted):
         assert "expected an object" in (await robot.hear_plain())["error"]
         assert there.value("robot_reported_network_latency_seconds", robot="r1") == 0.012
         assert there.value("robot_telemetry_refused_total", robot="r1", reason="frame") == 1
+
+
+@pytest.fixture
+async def turns(monkeypatch):
+    """At each frame that is taken, how often others have had their turn."""
+    had, at = [0], []
+
+    async def others():
+        while True:  # it is the turns that are counted
+            await asyncio.sleep(0)
+            had[0] += 1
+
+    for name in ("live", "data"):
+        taken = getattr(Intake, name)
+
+        def take(*arguments, taken=taken, **keywords):
+            at.append(had[0])
+            return taken(*arguments, **keywords)
+
+        monkeypatch.setattr(Intake, name, take)
+    task = asyncio.create_task(others())
+    yield at
+    task.cancel()
+
+
+async def test_a_batch_gives_way(place, turns):
+    """While a batch is taken others have their turn now and then, so that nobody waits for all of it."""
+    async with place() as there:
+        frames = [{"cpu_usage": number} for number in range(1000)]
+        assert await there.ask("/robots/r1/metrics", "POST", json=frames) == (200, {"accepted": 1000})
+    assert len(turns) == 1000
+    assert len(set(turns)) >= 1000 // api.IN_TURN
+
+
+async def test_many_frames_give_way(place, turns, monkeypatch):
+    """Frames that come together on a WebSocket are not all taken before others have their turn."""
+    monkeypatch.setattr(connection, "IN_TURN", -1)
+    async with place() as there, there.plain() as robot:
+        await asyncio.gather(*(robot.socket.send_str('{"cpu_usage": 1}') for _ in range(80)))
+        await there.until(lambda: len(turns) == 80)
+    assert len(set(turns)) == 80
 
 
 async def test_posting(place):

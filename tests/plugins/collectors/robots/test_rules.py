@@ -13,7 +13,7 @@ import pytest
 from agentd.config.tokens import Token
 from agentd.options import Secret
 from agentd.plugin import Pressure
-from agentd_plugins.collectors.robots import wire
+from agentd_plugins.collectors.robots import service, wire
 
 MSGPACK = "agentd.telemetry.v1+msgpack"
 TOKEN, OTHER = "t0ken-" * 6, "an0ther-" * 5
@@ -658,6 +658,40 @@ async def test_rule_8_hello_has_five_seconds(place):
         await there.until(lambda: there.value("agentd_robots_connections_refused_total", reason="no_hello") == 1)
     async with place() as there:
         assert there.plugin.config.hello_within == 5
+
+
+async def test_rule_8_strangers_give_way(place, monkeypatch):
+    """Of those who have shown no credential yet few may be there: the oldest end at once, others may say hello."""
+    monkeypatch.setattr(service, "HELLOS", 3)
+    async with place(tokens=tokens()) as there, contextlib.AsyncExitStack() as opened:
+        known = await opened.enter_async_context(there.open(headers={"Authorization": f"Bearer {TOKEN}"}))
+        robots = await asyncio.gather(
+            *(opened.enter_async_context(there.open(f"fleet-{n}", headers=REMOTE)) for n in range(8))
+        )
+        refused = "agentd_robots_connections_refused_total"
+        await there.until(lambda: there.value(refused, reason="hellos") == 5)
+        went_on = 0
+        for robot in robots:
+            with contextlib.suppress(aiohttp.ClientError, ConnectionError, TypeError, AssertionError):
+                await robot.say("hello", stream_id="s1", token=TOKEN)
+                await robot.hear("welcome")
+                went_on += 1
+        assert went_on == 3
+        await known.say("hello", stream_id="s1")
+        await known.hear("welcome")
+
+
+async def test_rule_8_pings_are_no_hello(place):
+    """A few pings may come before the hello; a stranger that sends nothing else is not answered on and on."""
+    async with place() as there, there.open("r1") as robot:
+        for _ in range(5):
+            await robot.socket.ping()
+        await robot.say("hello", stream_id="s1")
+        await robot.hear("welcome")
+    async with place() as there, there.open("r1") as robot:
+        for _ in range(20):
+            await robot.socket.ping()
+        assert (await robot.ended())[0] == 1003
 
 
 async def test_rule_8_expiry_closes_with_4401(place):
