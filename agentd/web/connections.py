@@ -248,6 +248,8 @@ class Connection(RequestHandler):
             self.local = LOCAL if may_administer(transport.get_extra_info("socket")) else REMOTE
         if hasattr(transport, "max_size"):
             transport.max_size = AT_ONCE
+        if hasattr(transport, "set_read_buffer_limits"):
+            transport.set_read_buffer_limits(HEAD)  # TLS would keep 256 KiB of what nobody reads now
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker: servers of TCP have these
         transport.set_write_buffer_limits(UNTAKEN)  # over TLS it would be eight times as much
         super().connection_made(transport)

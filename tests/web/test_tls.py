@@ -227,6 +227,33 @@ async def test_large_answers_wait_for_their_clients(serve, authority, certificat
     writer.close()
 
 
+async def test_requests_that_nobody_reads_yet_are_not_kept(serve, authority, certificate):
+    """While a request is answered over TLS, little of what comes behind it is taken from the connection."""
+    made = await serve(options(certificate))
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request, _principal):
+        entered.set()
+        await go_on.wait()
+        return web.Response(text="slow")
+
+    made.set_routes([Route("GET", "/", slow, None)])
+    reader, writer = await asyncio.open_connection(*made.bound[0], ssl=client(authority), server_hostname="localhost")
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500_000)
+    await asyncio.wait_for(entered.wait(), 30)
+    (connection,) = made._connections.connections
+    spoken = connection.transport._ssl_protocol
+
+    async def paused():
+        return not spoken._transport.is_reading()
+
+    await until(paused)
+    assert spoken._incoming.pending <= connections.HEAD + 2 * tls.BUFFER
+    go_on.set()
+    assert await asyncio.wait_for(reader.readuntil(b"slow"), 30)
+    writer.transport.abort()
+
+
 @pytest.mark.parametrize("link", [False, True])
 async def test_certificates_are_read_again(serve, authority, tmp_path, monkeypatch, link):
     """A new certificate is shown from the next connection on, also where a link was turned to it, as certbot does;
