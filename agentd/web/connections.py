@@ -142,7 +142,9 @@ class Connections(web.Server):
         admitted = self._admit(transport)
         self._handshakes[handshake] = None
         if len(self._handshakes) > HANDSHAKES:
-            next(iter(self._handshakes)).abort()
+            oldest = next(iter(self._handshakes))
+            self.handshake_ended(oldest, failed=True)  # now: it takes a moment to end, in which more may come
+            oldest.abort()
         return admitted
 
     def handshake_ended(self, handshake: Handshake, *, failed: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 import ssl
 import subprocess
 from datetime import UTC, datetime
@@ -393,6 +394,28 @@ async def test_too_many_handshakes(serve, authority, certificate, monkeypatch):
             assert await asyncio.wait_for(reader.read(), 20) == b""
     for _, writer in held:
         writer.close()
+
+
+async def test_handshakes_that_come_together_are_few(serve, authority, certificate, monkeypatch):
+    """However many begin in the same moment, each further one ends another, and the connections are counted right."""
+    monkeypatch.setattr(connections, "HANDSHAKES", 5)
+    made = await serve(options(certificate))
+    held = [socket.create_connection(made.bound[0], 20) for _ in range(20)]  # none is accepted before the last
+    await until_begun(made, 5)
+    for silent in held[:15]:
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.to_thread(silent.recv, 1) == b""
+    assert made._connections._open == 5
+    assert (await ask(made, client(authority)))[0]
+    for each in held:
+        each.close()
+
+
+async def until_begun(made, number):
+    """Wait until so many handshakes are under way."""
+    async with asyncio.timeout(20):
+        while len(made._connections._handshakes) != number:  # noqa: ASYNC110  # there is nothing to wait for
+            await asyncio.sleep(0.01)
 
 
 async def test_too_many_connections_are_refused(serve, authority, certificate, monkeypatch):
