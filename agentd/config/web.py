@@ -116,9 +116,10 @@ class WebSettings(Config, frozen=True):
     """Origins whose pages may read answers with a credential of theirs, ``https://grafana.example.org`` say; none,
     where the list is empty."""
     max_connections: Annotated[int, msgspec.Meta(ge=16)] = 2048
-    """Connections that may be open at once, those of robots included; each takes some 10 KiB of memory, and up to
-    130 KiB where its client means ill. Where there are more, one that has not asked for anything, or else the one that
-    is idle for longest, is closed for the next. The Unix socket is always answered."""
+    """Connections that may be open at once, beside WebSockets, whose number the plugin that takes them limits. Each
+    takes some 10 KiB of memory, and up to 130 KiB where its client means ill. Where there are more, one that has not
+    asked for anything, or else the one that is idle for longest, is closed for the next. The Unix socket is always
+    answered."""
 
     def listeners(self) -> list[Listener]:
         """Return the addresses to listen on, each as a table."""

@@ -1,4 +1,4 @@
-"""What clients have the agent keep for them: bodies of which the end has not come, answers that they do not take."""
+"""What clients may have the agent keep: connections, bodies without their end, answers that they do not take."""
 
 import logging
 from collections.abc import Callable
@@ -7,6 +7,11 @@ from aiohttp.web_protocol import RequestHandler
 
 MOST = 64 << 20
 """Bytes of all of that together."""
+
+
+RESERVED = 256
+"""Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once
+before any of them can be refused."""
 
 
 class Burden:
@@ -40,3 +45,8 @@ class Burden:
     def free(self, handler: RequestHandler) -> None:
         """Note that nothing is kept for a connection any more."""
         self.total -= self._sizes.pop(handler, 0)
+
+
+def most_connections(descriptors: int) -> int:
+    """Return how many connections may be open where a process may have so many descriptors."""
+    return max(descriptors // 2, descriptors - RESERVED)

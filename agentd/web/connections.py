@@ -18,7 +18,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from agentd.routes import Principal
-from agentd.web.burden import Burden
+from agentd.web.burden import Burden, most_connections
 from agentd.web.handshake import Handshake
 from agentd.web.listeners import Listening
 from agentd.web.peers import may_administer
@@ -45,10 +45,6 @@ UNTAKEN = 64 << 10
 
 STUCK = 256 << 10
 """Bytes that an answer for which somebody waits counts beside its own: requests may have come behind the one for it."""
-
-RESERVED = 256
-"""Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once
-before any of them can be refused."""
 
 HEAD = 32 << 10
 """Bytes that the head of a request may have. aiohttp limits its lines, and how many there are: a head of the longest
@@ -100,6 +96,8 @@ class Connections(web.Server):
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._idle: dict[RequestHandler, None] = {}  # those that have had an answer, and ask for nothing now
         self._most = self._affordable = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.apart = 0
+        """How many connections are WebSockets, which count among those of the plugin that has taken them."""
         self._open = 0
         self._said: dict[str, float] = {}
 
@@ -131,6 +129,7 @@ class Connections(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a connection."""
         self._open -= 1
+        self.apart -= isinstance(handler, Connection) and handler.apart
         self.heard(handler)
         self.burden.free(handler)
         super().connection_lost(handler, exc)
@@ -165,7 +164,8 @@ class Connections(web.Server):
         yet ends in its place, or else one that is idle: whoever opens many and says little keeps nobody else out.
         """
         self._open += 1
-        if self._open <= self._most or transport.get_extra_info("socket").family == socket.AF_UNIX:
+        few = self._open <= self._affordable and self._open - self.apart <= self._most
+        if few or transport.get_extra_info("socket").family == socket.AF_UNIX:
             return True
         self.say(f"{self._most} connections are open, as many as [web] max_connections and descriptors allow: "
                  "further ones are refused, or take the places of silent ones")  # fmt: skip
@@ -227,13 +227,15 @@ class Connection(RequestHandler):
     the error, until the garbage collector comes by: about as much as was sent, again and again.
     """
 
-    __slots__ = ("_head", "_heads", "begun", "listening", "local")
+    __slots__ = ("_head", "_heads", "apart", "begun", "listening", "local")
 
     def __init__(self, connections: Connections, listening: Listening, **keywords: Any) -> None:
         super().__init__(connections, **keywords)
         self.listening = listening
         self.local: Principal | None = None
         """Who is at the other end of the Unix socket; None where it is none."""
+        self.apart = False
+        """Whether it is a WebSocket."""
         self.begun: StreamReader = EMPTY_PAYLOAD
         """The body of the request that was taken up last."""
         self._heads = 0
@@ -267,6 +269,13 @@ class Connection(RequestHandler):
             self.force_close()
         else:
             self.close()
+
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        """Have a WebSocket's frames read."""
+        super().set_parser(parser, data_received_cb)
+        if not self.apart and isinstance(self._manager, Connections):
+            self.apart = True
+            self._manager.apart += 1
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of a connection that has ended."""
@@ -332,11 +341,6 @@ class Connection(RequestHandler):
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
     protocol.begun = payload
     return Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
-
-
-def most_connections(descriptors: int) -> int:
-    """Return how many connections may be open where a process may have so many descriptors."""
-    return max(descriptors // 2, descriptors - RESERVED)
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:

@@ -18,7 +18,7 @@ from agentd.options import Secret
 from agentd.routes import Route, Scope
 from agentd.web import burden, connections
 from agentd.web import server as server_module
-from agentd.web.connections import most_connections
+from agentd.web.burden import most_connections
 from agentd.web.server import ListenError, WebServer
 from agentd.web.tokens import Tokens
 
@@ -660,6 +660,38 @@ async def test_answers_that_are_not_taken_give_way(serve, connect, light):
     for reader, _ in kept[:3]:
         with contextlib.suppress(ConnectionError):
             assert len(await asyncio.wait_for(reader.read(), 30)) < 20_000_000
+
+
+async def test_websockets_are_limited_by_who_takes_them(serve, connect, few):
+    """A WebSocket that a plugin has taken counts no more, until it ends: a fleet of robots shuts nobody out."""
+
+    async def taken(request, _principal):
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        async for _ in websocket:
+            pass
+        return websocket
+
+    server = await serve(says("hello"), Route("GET", "/ws", taken, None))
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    robots = []
+    for _ in range(3):
+        reader, writer = await connect(server)
+        writer.write(f"GET /ws HTTP/1.1\r\nHost: x\r\n{upgrade}Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        robots.append(writer)
+    manager = server._connections
+    assert manager.apart == 3
+    manager._affordable = 100
+    silent = [await connect(server) for _ in range(3)]
+    assert await ask(server, "/") == (200, "hello")  # in the place of the first that is silent
+    assert await closed(silent[0][0])
+    assert manager.apart == 3
+    for writer in robots:
+        writer.close()
+    async with asyncio.timeout(20):
+        while manager.apart:  # noqa: ASYNC110  # there is nothing to wait for
+            await asyncio.sleep(0.01)
 
 
 async def test_the_number_of_connections_is_an_option(serve, connect):
