@@ -6,8 +6,7 @@ from collections.abc import Callable
 from aiohttp.web_protocol import RequestHandler
 
 MOST = 64 << 20
-"""Bytes of all of that together."""
-
+"""Bytes of bodies and answers together."""
 
 RESERVED = 256
 """Descriptors that connections leave to the rest of the agent. More than the 128 that the event loop accepts at once

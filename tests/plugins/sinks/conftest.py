@@ -92,12 +92,12 @@ ENDLESS = 256 << 20
 async def endless():
     """Starts a server that greets, and then sends a beginning and parts until it is cut off, or has sent ``ENDLESS``.
 
-    Returns its port, and a list that gets how many bytes each connection took.
+    Returns its port, and a queue that gets how many bytes each connection took.
     """
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(greet, beginning, part):
-            taken = []
+            taken = asyncio.Queue()
 
             async def serve(reader, writer):
                 sent = 0
@@ -108,7 +108,7 @@ async def endless():
                         writer.write(part)
                         await writer.drain()
                         sent += len(part)
-                taken.append(sent)
+                taken.put_nowait(sent)
 
             server = await asyncio.start_server(serve, "127.0.0.1", 0)
             stack.push_async_callback(server.wait_closed)
